@@ -1,1 +1,11 @@
-//! casemate-api
+//! What do the services say to each other?
+//!
+//! Types that two sides must agree on: what a guest boots with and reports, what may be asked of a
+//! host, of the validator and of a running guest. They decide nothing.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod host;
+pub mod launch;
+pub mod progress;
+pub mod validator;

@@ -1,0 +1,1 @@
+//! What does a guest get to boot with, besides its image?

@@ -1,0 +1,1 @@
+//! What does a guest tell everyone while it starts?
