@@ -17,6 +17,9 @@
 #![forbid(unsafe_code)]
 
 pub mod hash;
+pub mod kdf;
+pub mod seal;
+pub mod secret;
 pub mod sign;
 
 #[cfg(feature = "aws-lc")]
