@@ -7,5 +7,6 @@
 pub mod agent;
 pub mod host;
 pub mod launch;
+pub mod problem;
 pub mod progress;
 pub mod validator;
