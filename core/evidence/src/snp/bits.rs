@@ -285,7 +285,10 @@ mod tests {
 
     #[test]
     fn reserved_policy_bits_are_refused_one_by_one() {
-        assert_eq!(GuestPolicy::from_bits(0x10000), Err(PolicyBitsError::ReservedOneClear { found: 0x10000 }));
+        assert_eq!(
+            GuestPolicy::from_bits(0x10000),
+            Err(PolicyBitsError::ReservedOneClear { found: 0x10000 })
+        );
         for bit in 26..64 {
             let bits = 0x30000 | 1 << bit;
             assert_eq!(GuestPolicy::from_bits(bits), Err(PolicyBitsError::ReservedSet { found: bits }));

@@ -97,7 +97,8 @@ impl ReportBuilder {
     /// If `vmpl` is a guest level above 3, which no report can carry.
     pub fn signed_bytes(&self) -> [u8; Report::SIGNED_LEN] {
         let mut bytes = [0; Report::SIGNED_LEN];
-        let mut put = |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
+        let mut put =
+            |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
         put(at::VERSION, &self.version().number().to_le_bytes());
         put(at::GUEST_SVN, &self.guest_svn.to_le_bytes());
         put(at::POLICY, &self.policy.bits().to_le_bytes());

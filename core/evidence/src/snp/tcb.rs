@@ -64,13 +64,9 @@ impl TcbVersion {
                 snp: bytes[3],
                 microcode: bytes[7],
             },
-            Product::Milan | Product::Genoa => Tcb {
-                fmc: None,
-                bootloader: bytes[0],
-                tee: bytes[1],
-                snp: bytes[6],
-                microcode: bytes[7],
-            },
+            Product::Milan | Product::Genoa => {
+                Tcb { fmc: None, bootloader: bytes[0], tee: bytes[1], snp: bytes[6], microcode: bytes[7] }
+            }
         })
     }
 }
@@ -94,7 +90,11 @@ impl std::fmt::Display for Tcb {
         if let Some(fmc) = self.fmc {
             write!(f, "fmc {fmc}, ")?;
         }
-        write!(f, "bootloader {}, tee {}, snp {}, microcode {}", self.bootloader, self.tee, self.snp, self.microcode)
+        write!(
+            f,
+            "bootloader {}, tee {}, snp {}, microcode {}",
+            self.bootloader, self.tee, self.snp, self.microcode
+        )
     }
 }
 

@@ -1,0 +1,267 @@
+//! What did the Attester hand over?
+//!
+//! An evidence bundle is deterministic CBOR: a version and items of distinct types in ascending order.
+//! Specified in `docs/reference/evidence-bundle.md`. The items are not yet parsed: which of them are
+//! evidence of what is asked in their own modules.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+/// A list of items, at most one of each type, in ascending order of type.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Bundle {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    items: Vec<Item>,
+}
+
+/// One item. Numbers are for ever: 16 to 31 are kept for other TEEs, 32 to 47 for TPMs and logs, 48 to
+/// 63 for devices.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
+pub enum Item {
+    /// An SEV-SNP attestation report; see [`crate::snp::Report`].
+    #[n(1)]
+    SnpReport(#[n(0)] ByteVec),
+    /// The certificates that endorse the report's signing key.
+    #[n(2)]
+    SnpCertificates(#[n(0)] SnpCertificates),
+    /// The revocation list of the root that issued the intermediate, DER.
+    #[n(3)]
+    SnpRevocationList(#[n(0)] ByteVec),
+    /// The workload's manifest, byte for byte.
+    #[n(4)]
+    Manifest(#[n(0)] ByteVec),
+    /// Which session of which instance made the bundle.
+    #[n(5)]
+    Session(#[n(0)] Session),
+}
+
+/// A chain from the report's signing key to a root, each certificate in DER.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SnpCertificates {
+    /// VCEK or VLEK.
+    #[n(0)]
+    pub leaf: ByteVec,
+    /// ASK or ASVK.
+    #[n(1)]
+    pub intermediate: ByteVec,
+    /// ARK.
+    #[n(2)]
+    pub root: ByteVec,
+}
+
+/// What a guest commits to in the report data of purpose `sess`, apart from the nonce and the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Session {
+    /// Public X-Wing key to which messages for this session are sealed.
+    #[n(0)]
+    pub key: ByteVec,
+    /// Instance of the app.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub instance: [u8; 16],
+    /// Chosen anew by each boot.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub boot_id: [u8; 16],
+}
+
+/// Why bytes are no evidence bundle.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// Not the expected CBOR, which includes item types that this version does not know.
+    #[error("not an evidence bundle: {0}")]
+    Encoding(#[from] casemate_canon::Error),
+    /// Another version.
+    #[error("bundle version {found}, expected {}; update the older side", Bundle::VERSION)]
+    Version {
+        /// Version found.
+        found: u8,
+    },
+    /// An item type twice, or not in ascending order.
+    #[error("item type {found} follows type {previous}; each type occurs once, in ascending order")]
+    Order {
+        /// Type of the item.
+        found: u8,
+        /// Type of the item before.
+        previous: u8,
+    },
+}
+
+impl Bundle {
+    /// Version of the format.
+    pub const VERSION: u8 = 1;
+    /// Greatest size in bytes.
+    pub const MAXIMUM_LEN: usize = 1024 * 1024;
+
+    /// A bundle of these items; of several items of one type the last stays.
+    pub fn new(items: impl IntoIterator<Item = Item>) -> Self {
+        let by_type: std::collections::BTreeMap<u8, Item> =
+            items.into_iter().map(|item| (item.number(), item)).collect();
+        Self { version: Self::VERSION, items: by_type.into_values().collect() }
+    }
+
+    /// Reads a bundle; its items stay unparsed.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
+        let bundle: Self = casemate_canon::from_cbor(bytes, Self::MAXIMUM_LEN)?;
+        if bundle.version != Self::VERSION {
+            return Err(BundleError::Version { found: bundle.version });
+        }
+        for pair in bundle.items.windows(2) {
+            let (previous, found) = (pair[0].number(), pair[1].number());
+            if found <= previous {
+                return Err(BundleError::Order { found, previous });
+            }
+        }
+        Ok(bundle)
+    }
+
+    /// The bytes that [`parse`](Self::parse) reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        casemate_canon::to_cbor(self)
+    }
+
+    /// The items, in ascending order of type.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The bundle with `item` added, in place of one of the same type.
+    pub fn with(self, item: Item) -> Self {
+        Self::new(self.items.into_iter().chain([item]))
+    }
+
+    /// The attestation report.
+    pub fn snp_report(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::SnpReport(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The certificates carried along.
+    pub fn snp_certificates(&self) -> Option<&SnpCertificates> {
+        self.items.iter().find_map(|item| match item {
+            Item::SnpCertificates(certificates) => Some(certificates),
+            _ => None,
+        })
+    }
+
+    /// The revocation list carried along.
+    pub fn snp_revocation_list(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::SnpRevocationList(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::Manifest(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The session.
+    pub fn session(&self) -> Option<&Session> {
+        self.items.iter().find_map(|item| match item {
+            Item::Session(session) => Some(session),
+            _ => None,
+        })
+    }
+}
+
+impl Item {
+    /// The number of the type on the wire.
+    pub fn number(&self) -> u8 {
+        match self {
+            Item::SnpReport(_) => 1,
+            Item::SnpCertificates(_) => 2,
+            Item::SnpRevocationList(_) => 3,
+            Item::Manifest(_) => 4,
+            Item::Session(_) => 5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> Bundle {
+        Bundle::new([
+            Item::Manifest(vec![7; 3].into()),
+            Item::SnpReport(vec![1; 4].into()),
+            Item::Session(Session { key: vec![9; 2].into(), instance: [1; 16], boot_id: [2; 16] }),
+            Item::SnpCertificates(SnpCertificates {
+                leaf: vec![1].into(),
+                intermediate: vec![2].into(),
+                root: vec![3].into(),
+            }),
+        ])
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote_in_ascending_order() {
+        let bytes = bundle().to_bytes();
+        let read = Bundle::parse(&bytes).unwrap();
+        assert_eq!(read, bundle());
+        assert_eq!(read.items().iter().map(Item::number).collect::<Vec<_>>(), [1, 2, 4, 5]);
+        assert_eq!(read.snp_report(), Some(&[1, 1, 1, 1][..]));
+        assert_eq!(read.manifest(), Some(&[7, 7, 7][..]));
+        assert_eq!(read.snp_revocation_list(), None);
+    }
+
+    #[test]
+    fn worked_bytes_of_the_reference_hold() {
+        // docs/reference/evidence-bundle.md
+        let bundle =
+            Bundle::new([Item::SnpReport(vec![0xAA, 0xBB].into()), Item::Manifest(vec![0xCC].into())]);
+        assert_eq!(
+            bundle.to_bytes(),
+            [0x82, 1, 0x82, 0x82, 1, 0x81, 0x42, 0xAA, 0xBB, 0x82, 4, 0x81, 0x41, 0xCC]
+        );
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut other = bundle();
+        other.version = 2;
+        assert!(matches!(Bundle::parse(&other.to_bytes()), Err(BundleError::Version { found: 2 })));
+    }
+
+    #[test]
+    fn a_second_item_of_a_type_and_a_wrong_order_are_refused() {
+        let mut twice = bundle();
+        twice.items.insert(1, twice.items[0].clone());
+        assert!(matches!(
+            Bundle::parse(&twice.to_bytes()),
+            Err(BundleError::Order { found: 1, previous: 1 })
+        ));
+        let mut swapped = bundle();
+        swapped.items.swap(0, 1);
+        assert!(matches!(
+            Bundle::parse(&swapped.to_bytes()),
+            Err(BundleError::Order { found: 1, previous: 2 })
+        ));
+    }
+
+    #[test]
+    fn unknown_item_types_are_refused() {
+        let bytes = [0x82, 1, 0x81, 0x82, 0x18, 99, 0x81, 0x41, 0xAA];
+        assert!(matches!(Bundle::parse(&bytes), Err(BundleError::Encoding(_))));
+    }
+
+    #[test]
+    fn oversized_bundles_are_refused_before_they_are_read() {
+        assert!(matches!(
+            Bundle::parse(&vec![0; Bundle::MAXIMUM_LEN + 1]),
+            Err(BundleError::Encoding(casemate_canon::Error::TooLong { .. }))
+        ));
+    }
+}
