@@ -3,8 +3,8 @@
 //! SNP_LAUNCH_FINISH takes an ID block signed by an ID key, which an author key may sign in turn
 //! (AMD 56860, SEV-SNP Firmware ABI, ID_BLOCK and ID_AUTH_INFO); a report carries the digests of both.
 
-use casemate_crypto::hash::Sha384 as Measurement;
 use casemate_crypto::hash::{Sha384, sha384};
+use casemate_evidence::Measurement;
 
 /// The ID block: 96 bytes that the ID key signs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! trusts the builder, whoever does not rebuilds the image and compares. The host's copy is untrusted.
 
 use casemate_crypto::hash::Sha256;
-use casemate_crypto::hash::Sha384 as Measurement;
+use casemate_evidence::Measurement;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel_hashes::{KernelHashes, cmdline_digest};

@@ -3,8 +3,8 @@
 //! The launch digest is a chain: SHA-384 over PAGE_INFO, 112 bytes that carry the digest so far, the
 //! page's digest, type and address (AMD 56860, SEV-SNP Firmware ABI, SNP_LAUNCH_UPDATE, PAGE_INFO).
 
-use casemate_crypto::hash::Sha384 as Measurement;
 use casemate_crypto::hash::{Sha384, sha384};
+use casemate_evidence::Measurement;
 
 use crate::kernel_hashes::KernelHashes;
 use crate::ovmf::{Firmware, FirmwareError, Section, SectionKind};
