@@ -1,1 +1,7 @@
-//! casemate-agent
+//! Is the workload running as its manifest says, and who may ask it what?
+#![forbid(unsafe_code)]
+
+pub mod container;
+pub mod schedule;
+pub mod seccomp;
+pub mod user;
