@@ -21,6 +21,60 @@ pub struct Compose {
     pub casemate: Extension,
 }
 
+impl Compose {
+    /// Names under which values are delivered after verification; the value tells whether one is
+    /// needed, having no default somewhere. Sorted.
+    pub fn secret_names(&self) -> BTreeMap<String, bool> {
+        let mut names = BTreeMap::new();
+        let environments = self.services.values().flat_map(|service| service.environment.values());
+        let contents = self.configs.values().chain(self.secrets.values()).filter_map(|source| match source {
+            FileSource::Content(template) => Some(template),
+            _ => None,
+        });
+        for template in environments.chain(contents) {
+            let required = template.required_names();
+            for name in template.names() {
+                *names.entry(name.to_owned()).or_default() |= required.contains(name);
+            }
+        }
+        for source in self.secrets.values() {
+            if let FileSource::SecretFile { secret_name, .. } = source {
+                names.insert(secret_name.clone(), true);
+            }
+        }
+        names
+    }
+
+    /// Paths of the public files that configs are made of, sorted, each once.
+    pub fn public_files(&self) -> Vec<String> {
+        let paths: std::collections::BTreeSet<&String> = self
+            .configs
+            .values()
+            .filter_map(|source| match source {
+                FileSource::PublicFile(path) => Some(path),
+                _ => None,
+            })
+            .collect();
+        paths.into_iter().cloned().collect()
+    }
+
+    /// Names of the services in an order in which each comes after those it waits for.
+    pub fn start_order(&self) -> Vec<&str> {
+        let mut order: Vec<&str> = Vec::new();
+        while order.len() < self.services.len() {
+            let before = order.len();
+            for (name, service) in &self.services {
+                let ready = service.depends_on.keys().all(|other| order.contains(&other.as_str()));
+                if ready && !order.contains(&name.as_str()) {
+                    order.push(name);
+                }
+            }
+            assert!(order.len() > before, "a compose file that was read has no circle in depends_on");
+        }
+        order
+    }
+}
+
 /// One service: one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
