@@ -5,6 +5,7 @@
 //! Everything else is an [`OwnerCall`]: signed by the app's owner, sealed to the session key that the
 //! guest's evidence vouches for, and answered under the same seal. `docs/reference/agent.md`.
 
+use casemate_crypto::seal::Sealed;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +32,9 @@ pub enum AgentRequest {
     /// An owner's call, CBOR of [`OwnerCall`] under HPKE to the session key, with [`OWNER_CALL_INFO`].
     #[n(1)]
     Sealed {
-        /// HPKE encapsulation (X-Wing), 1120 bytes.
-        #[cbor(n(0), with = "minicbor::bytes")]
-        enc: Vec<u8>,
-        /// The sealed call.
-        #[cbor(n(1), with = "minicbor::bytes")]
-        ciphertext: Vec<u8>,
+        /// The sealed call; no associated data.
+        #[n(0)]
+        call: Sealed,
     },
     /// Stop the workload in order, unmount and power off.
     #[n(2)]
@@ -109,7 +107,8 @@ pub enum Refusal {
 /// What the owner's seal holds.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct OwnerCall {
-    /// CBOR of `casemate_record`'s signed order, whose payload digest is SHA-256 of `command`.
+    /// CBOR of `casemate_record::Signed<Order>`, whose payload digest is SHA-256 of `command` and
+    /// whose action names the same command.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub order: Vec<u8>,
     /// CBOR of [`Command`].
@@ -379,7 +378,7 @@ mod tests {
     fn requests_read_back_as_written() {
         let requests = [
             AgentRequest::Evidence { nonce: [7; 32].into() },
-            AgentRequest::Sealed { enc: vec![1; 1120], ciphertext: vec![2; 40] },
+            AgentRequest::Sealed { call: Sealed { encapsulated: vec![1; 1120], ciphertext: vec![2; 40] } },
             AgentRequest::Shutdown {},
             AgentRequest::Phase {},
         ];

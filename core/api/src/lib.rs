@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod handover;
 pub mod host;
 pub mod launch;
 pub mod problem;

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod logs;
+pub mod names;
+pub mod network;
 pub mod schedule;
 pub mod seccomp;
 pub mod user;
