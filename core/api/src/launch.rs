@@ -164,8 +164,14 @@ mod tests {
     #[test]
     fn a_short_disk_is_refused() {
         let disk = bundle().to_disk();
-        assert!(matches!(LaunchBundle::from_disk(&disk[..4096]), Err(LaunchDiskError::Short { found: 4096, .. })));
-        assert!(matches!(LaunchBundle::from_disk(&[0; 7]), Err(LaunchDiskError::Short { expected: 8, found: 7 })));
+        assert!(matches!(
+            LaunchBundle::from_disk(&disk[..4096]),
+            Err(LaunchDiskError::Short { found: 4096, .. })
+        ));
+        assert!(matches!(
+            LaunchBundle::from_disk(&[0; 7]),
+            Err(LaunchDiskError::Short { expected: 8, found: 7 })
+        ));
     }
 
     #[test]
