@@ -1,96 +1,53 @@
 //! What does init leave for the agent?
 //!
-//! One file on a tmpfs, mode 0600, written once by init after everything in it was checked. The agent
-//! reads it and removes it. It never leaves the guest.
+//! One file on a memory file system, readable by root only and removed by the agent once read. Init
+//! has checked everything in it; the agent parses the manifest again with the same parser. It holds
+//! no key: volumes are open when the agent starts, and the session key is the agent's own.
 
-use casemate_canon::{from_cbor, to_cbor};
-use casemate_record::BootId;
+use casemate_record::{BootId, InstanceId};
 use minicbor::{Decode, Encode};
 
-use crate::launch::LaunchBundle;
+use crate::launch::LaunchFile;
 
-/// What init checked, opened and agreed with the seats.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+/// Where the file is, in the root that the agent runs on.
+pub const PATH: &str = "/run/casemate/handover.cbor";
+
+/// Where the encrypted data volume is mounted, read-write.
+pub const DATA: &str = "/data";
+
+/// The agent's program, PID 1 after init.
+pub const AGENT: &str = "/sbin/casemate-agent";
+
+/// What init found out and checked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Handover {
-    /// The launch disk as init read it: the manifest is the one that the hardware names, genesis,
-    /// roster chain, instance record and files match it.
-    #[n(0)]
-    pub launch: LaunchBundle,
-    /// Names this boot at the seats.
-    #[n(1)]
-    pub boot_id: BootId,
-    /// Volumes that are open and mounted read-write.
-    #[n(2)]
-    pub volumes: Vec<MountedVolume>,
-    /// When the lease ends that the seats gave: Unix milliseconds by the seats' time, to which init has
-    /// set the clock.
+    /// The manifest's CBOR; its SHA-256 is the workload digest that the hardware names.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub manifest: Vec<u8>,
+    /// CBOR of the app's genesis, whose digest is the manifest's app id.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub genesis: Vec<u8>,
+    /// CBOR of the roster chain, which ends in the roster that answered.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub roster_chain: Vec<u8>,
+    /// The instance in the owner's signed record.
     #[n(3)]
-    pub lease_ends_ms: u64,
+    pub instance: InstanceId,
+    /// Chosen by init for this boot, and committed in the report data of the release.
+    #[n(4)]
+    pub boot_id: BootId,
+    /// Contents of the manifest's files.
+    #[n(5)]
+    pub files: Vec<LaunchFile>,
+    /// Uptime in milliseconds when the seats' grants were accepted: the lease runs from here.
+    #[n(6)]
+    pub granted_uptime_ms: u64,
+    /// How long the lease is, in milliseconds; the shortest of those that the grants state.
+    #[n(7)]
+    pub lease_ms: u64,
 }
 
 impl Handover {
-    /// Where it lies.
-    pub const PATH: &'static str = "/run/casemate/handover";
-
     /// Largest encoding in bytes.
-    pub const MAXIMUM_BYTES: usize = LaunchBundle::MAXIMUM_BYTES + (64 << 10);
-
-    /// The one encoding.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        to_cbor(self)
-    }
-
-    /// Reads what [`Handover::to_bytes`] wrote.
-    ///
-    /// # Errors
-    /// [`casemate_canon::Error`] for anything else.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, casemate_canon::Error> {
-        from_cbor(bytes, Self::MAXIMUM_BYTES)
-    }
-}
-
-impl std::fmt::Debug for Handover {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Handover(boot {}, {} volumes)", self.boot_id, self.volumes.len())
-    }
-}
-
-/// A volume that the workload may write.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct MountedVolume {
-    /// Name in the manifest.
-    #[n(0)]
-    pub name: String,
-    /// Where its filesystem is mounted; the agent unmounts it before power goes off.
-    #[n(1)]
-    pub mount_point: String,
-    /// Its device-mapper name, to close it after that.
-    #[n(2)]
-    pub mapper: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handover_reads_back() {
-        let handover = Handover {
-            launch: LaunchBundle {
-                manifest: vec![1],
-                genesis: vec![2],
-                roster_chain: vec![3],
-                instance_record: vec![4],
-                files: vec![],
-            },
-            boot_id: BootId::from([7; 16]),
-            volumes: vec![MountedVolume {
-                name: "data".into(),
-                mount_point: "/run/casemate/volumes/data".into(),
-                mapper: "casemate-data".into(),
-            }],
-            lease_ends_ms: 5,
-        };
-        assert_eq!(Handover::from_bytes(&handover.to_bytes()).unwrap(), handover);
-    }
+    pub const MAXIMUM_BYTES: usize = 20 << 20;
 }

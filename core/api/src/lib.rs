@@ -6,7 +6,6 @@
 
 pub mod agent;
 pub mod handover;
-pub mod handover;
 pub mod host;
 pub mod launch;
 pub mod problem;
