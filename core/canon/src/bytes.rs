@@ -55,6 +55,11 @@ macro_rules! byte_type {
             /// Length in bytes.
             pub const LEN: usize = $len;
 
+            /// These bytes, also in constants.
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
             /// The bytes.
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0

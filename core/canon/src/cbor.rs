@@ -83,7 +83,10 @@ mod tests {
     fn refuses_trailing_bytes() {
         let mut bytes = to_cbor(&Pair { first: 3, second: Some(4) });
         bytes.push(0);
-        assert!(matches!(from_cbor::<Pair>(&bytes, 16), Err(Error::NotCanonical { expected: 3, found: 4, .. })));
+        assert!(matches!(
+            from_cbor::<Pair>(&bytes, 16),
+            Err(Error::NotCanonical { expected: 3, found: 4, .. })
+        ));
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn hkdf_sha512<const N: usize>(salt: &[u8], key_material: &[u8], info: &[u8]
 }
 
 fn keyed(key: &Secret<32>, tag: &str, fields: &[&[u8]]) -> hmac::Hmac<sha2::Sha256> {
-    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+    let mut mac =
+        hmac::Hmac::<sha2::Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
     for field in std::iter::once(tag.as_bytes()).chain(fields.iter().copied()) {
         mac.update(&(field.len() as u64).to_be_bytes());
         mac.update(field);

@@ -30,7 +30,9 @@ const TAG_BYTES: usize = 16;
 #[non_exhaustive]
 pub enum SealError {
     /// The bytes are not an X-Wing public key.
-    #[error("not an X-Wing public key ({found} bytes): it needs {expected} bytes with every ML-KEM coefficient below 3329")]
+    #[error(
+        "not an X-Wing public key ({found} bytes): it needs {expected} bytes with every ML-KEM coefficient below 3329"
+    )]
     PublicKey {
         /// Length found in bytes.
         found: usize,
@@ -44,7 +46,9 @@ pub enum SealError {
         found: usize,
     },
     /// Key, context or bytes differ from those the message was sealed with.
-    #[error("the sealed message does not open: it was changed on the way, or sealed to another key or context")]
+    #[error(
+        "the sealed message does not open: it was changed on the way, or sealed to another key or context"
+    )]
     Open,
     /// The response is shorter than its nonce and tag.
     #[error("sealed response of {found} bytes, at least {minimum} are needed; was it cut?")]
@@ -246,7 +250,11 @@ impl Session {
     ///
     /// # Errors
     /// [`SealError::Response`], [`SealError::Open`].
-    pub fn open_response(&self, associated_data: &[u8], bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open_response(
+        &self,
+        associated_data: &[u8],
+        bytes: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let minimum = RESPONSE_NONCE_BYTES + TAG_BYTES;
         if bytes.len() < minimum {
             return Err(SealError::Response { found: bytes.len(), minimum });

@@ -73,7 +73,10 @@ mod tests {
 
     #[test]
     fn debug_shows_no_byte() {
-        assert_eq!(format!("{:?}", Secret::<4>::from_slice(&[1, 2, 3, 4]).unwrap()), "Secret(4 bytes, hidden)");
+        assert_eq!(
+            format!("{:?}", Secret::<4>::from_slice(&[1, 2, 3, 4]).unwrap()),
+            "Secret(4 bytes, hidden)"
+        );
     }
 
     #[test]

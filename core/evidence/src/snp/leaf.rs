@@ -246,7 +246,13 @@ impl<'a> Extensions<'a> {
 
     fn hardware_id(&self, product: Product) -> Result<Option<HardwareId>, LeafError> {
         let Some(value) = self.find(HWID) else { return Ok(None) };
-        // The octet string of the extension holds the id itself, without another header.
+        let length = if product.has_short_hardware_id() { 8 } else { 64 };
+        // The octet string of the extension holds the id itself; some certificates wrap it in a second
+        // octet string, and the lengths tell the two apart.
+        let value = match value {
+            [0x04, inner, id @ ..] if value.len() == length + 2 && usize::from(*inner) == length => id,
+            id => id,
+        };
         let id = if product.has_short_hardware_id() {
             value.try_into().map(HardwareId::Short)
         } else {

@@ -1,0 +1,171 @@
+//! Whose word is it in the end?
+
+use casemate_crypto::hash::Sha256;
+use casemate_evidence::snp::Product;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// Whether hardware stands behind a verdict, or software that imitates it.
+///
+/// Every key derivation, certificate and receipt takes it as an input, so that nothing made under
+/// simulation is good for anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustClass {
+    /// The root is the vendor's.
+    #[n(1)]
+    Real,
+    /// The root was made on the spot: no confidentiality.
+    #[n(2)]
+    Simulated,
+}
+
+impl std::fmt::Display for TrustClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TrustClass::Real => "real",
+            TrustClass::Simulated => "simulated",
+        })
+    }
+}
+
+/// Whether the caller, apart from any policy, puts up with simulated hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptSimulated {
+    /// Yes, where the policy lists the root as well.
+    Yes,
+    /// No, whatever the policy says.
+    No,
+}
+
+/// A root key of AMD, named by SHA-256 of its certificate's `SubjectPublicKeyInfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AmdRoot {
+    /// Digest of the key.
+    pub key_digest: Sha256,
+    /// The product that it endorses.
+    pub product: Product,
+}
+
+/// A root key of a simulated TEE, named in the same way. It endorses any product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimulatedRoot {
+    /// Digest of the key.
+    pub key_digest: Sha256,
+}
+
+/// The root keys at which a chain may end. Which list holds the key decides the [`TrustClass`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    amd: Vec<AmdRoot>,
+    simulated: Vec<SimulatedRoot>,
+}
+
+impl Roots {
+    /// AMD's roots of Milan, Genoa and Turin, and nothing else.
+    pub fn builtin() -> Self {
+        Self { amd: AMD_ROOTS.to_vec(), simulated: Vec::new() }
+    }
+
+    /// No root at all.
+    pub fn none() -> Self {
+        Self { amd: Vec::new(), simulated: Vec::new() }
+    }
+
+    /// These roots and simulated ones. A key that is AMD's as well stays AMD's.
+    pub fn with_simulated(mut self, roots: impl IntoIterator<Item = SimulatedRoot>) -> Self {
+        self.simulated.extend(roots);
+        self
+    }
+
+    /// AMD's roots.
+    pub fn amd(&self) -> &[AmdRoot] {
+        &self.amd
+    }
+
+    /// Roots of simulated TEEs.
+    pub fn simulated(&self) -> &[SimulatedRoot] {
+        &self.simulated
+    }
+
+    pub(crate) fn find(&self, key_digest: &Sha256) -> Option<Anchor> {
+        if let Some(root) = self.amd.iter().find(|root| root.key_digest == *key_digest) {
+            return Some(Anchor::Amd(root.product));
+        }
+        self.simulated.iter().any(|root| root.key_digest == *key_digest).then_some(Anchor::Simulated)
+    }
+}
+
+/// Which list anchored a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    Amd(Product),
+    Simulated,
+}
+
+impl Anchor {
+    pub(crate) fn trust_class(self) -> TrustClass {
+        match self {
+            Anchor::Amd(_) => TrustClass::Real,
+            Anchor::Simulated => TrustClass::Simulated,
+        }
+    }
+}
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of ARK-Milan, ARK-Genoa and ARK-Turin, as AMD's key
+/// distribution service publishes them (AMD 57230 §4, `/vcek/v1/{product}/cert_chain`).
+const AMD_ROOTS: [AmdRoot; 3] = [
+    AmdRoot {
+        key_digest: digest(*b"9f056bee44377e29308cb5ffa895bdfb62d18881fa6bed8d6f075b0204089cb9"),
+        product: Product::Milan,
+    },
+    AmdRoot {
+        key_digest: digest(*b"429a69c9422aa258ee4d8db5fcda9c6470ef15f8cd5a9cebd6cbc7d90b863831"),
+        product: Product::Genoa,
+    },
+    AmdRoot {
+        key_digest: digest(*b"4f125410563a2ab9a50356f9243f6fe0b6f73de98603f53f90339c70e9d7ad08"),
+        product: Product::Turin,
+    },
+];
+
+const fn digest(text: [u8; 64]) -> Sha256 {
+    const fn digit(byte: u8) -> u8 {
+        match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => panic!("a digest is written in lower-case hexadecimal"),
+        }
+    }
+    let mut bytes = [0; 32];
+    let mut index = 0;
+    while index < 32 {
+        bytes[index] = digit(text[2 * index]) << 4 | digit(text[2 * index + 1]);
+        index += 1;
+    }
+    Sha256::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_that_holds_a_key_decides_its_class() {
+        let simulated = SimulatedRoot { key_digest: Sha256::from([1; 32]) };
+        let roots = Roots::builtin().with_simulated([simulated]);
+        assert_eq!(roots.find(&Sha256::from([1; 32])).map(Anchor::trust_class), Some(TrustClass::Simulated));
+        for root in roots.amd() {
+            assert_eq!(roots.find(&root.key_digest), Some(Anchor::Amd(root.product)));
+        }
+        assert_eq!(roots.find(&Sha256::from([2; 32])), None);
+        assert_eq!(Roots::none().find(&AMD_ROOTS[0].key_digest), None);
+    }
+
+    #[test]
+    fn a_vendor_key_listed_as_simulated_stays_the_vendors() {
+        let roots = Roots::builtin().with_simulated([SimulatedRoot { key_digest: AMD_ROOTS[1].key_digest }]);
+        assert_eq!(roots.find(&AMD_ROOTS[1].key_digest), Some(Anchor::Amd(Product::Genoa)));
+    }
+}
