@@ -61,11 +61,7 @@ impl Genesis {
     /// [`Error::AppIdMismatch`].
     pub fn check_app_id(&self, expected: &AppId) -> Result<(), Error> {
         let found = self.app_id();
-        if found == *expected {
-            Ok(())
-        } else {
-            Err(Error::AppIdMismatch { expected: *expected, found })
-        }
+        if found == *expected { Ok(()) } else { Err(Error::AppIdMismatch { expected: *expected, found }) }
     }
 
     /// Takes the next authority record after `current`; the one already known is taken again.

@@ -50,7 +50,9 @@ pub enum Error {
     #[error("record number 0; numbers begin at 1")]
     NumberZero,
     /// An older record.
-    #[error("record number {found} is not above {highest}; an older record is not taken back, sign a new one")]
+    #[error(
+        "record number {found} is not above {highest}; an older record is not taken back, sign a new one"
+    )]
     NumberNotRisen {
         /// Number found.
         found: u64,
@@ -70,7 +72,9 @@ pub enum Error {
         number: u64,
     },
     /// Not a volume name.
-    #[error("a name of {characters} characters is no volume name: use 1 to 36 of a-z, 0-9 and -, beginning with a letter")]
+    #[error(
+        "a name of {characters} characters is no volume name: use 1 to 36 of a-z, 0-9 and -, beginning with a letter"
+    )]
     VolumeName {
         /// Length found in characters.
         characters: usize,
@@ -82,7 +86,9 @@ pub enum Error {
         found: usize,
     },
     /// A threshold that the derivation does not allow.
-    #[error("threshold {threshold} of {seats} seats; it must be at least 1 and below the number of seats (or 1 of 1)")]
+    #[error(
+        "threshold {threshold} of {seats} seats; it must be at least 1 and below the number of seats (or 1 of 1)"
+    )]
     Threshold {
         /// t.
         threshold: u8,

@@ -224,7 +224,8 @@ impl RosterChain {
     /// # Errors
     /// [`Error::Encoding`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        from_cbor(bytes, Self::MAXIMUM_BYTES).map_err(|source| Error::Encoding { what: "roster chain", source })
+        from_cbor(bytes, Self::MAXIMUM_BYTES)
+            .map_err(|source| Error::Encoding { what: "roster chain", source })
     }
 
     /// The encoding that [`RosterChain::from_bytes`] reads.

@@ -50,8 +50,7 @@ impl<T: Record> Signed<T> {
     /// # Errors
     /// [`Error::Encoding`].
     pub fn claimed(&self) -> Result<T, Error> {
-        from_cbor(&self.body, T::MAXIMUM_BYTES)
-            .map_err(|source| Error::Encoding { what: T::PURPOSE, source })
+        from_cbor(&self.body, T::MAXIMUM_BYTES).map_err(|source| Error::Encoding { what: T::PURPOSE, source })
     }
 
     /// The encoded record.

@@ -63,7 +63,9 @@ pub enum FrameError {
         counter: u64,
     },
     /// The header's digest is not the stamp's.
-    #[error("the header has digest {found}, stamp {counter} names {expected}; the header was changed or swapped")]
+    #[error(
+        "the header has digest {found}, stamp {counter} names {expected}; the header was changed or swapped"
+    )]
     HeaderDigest {
         /// Counter of the stamp.
         counter: u64,
@@ -119,7 +121,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Finds a granted stamp on this disk and checks stamp, header digest and MAC, before any parser sees
-    /// the header. The committed stamp is preferred; the prepared one is as good until the next commit.
+    /// the header. The committed stamp is preferred; a prepared one is as good until the next commit.
     ///
     /// # Errors
     /// [`FrameError::StampForged`], [`FrameError::NotGranted`], [`FrameError::HeaderDigest`],
@@ -128,7 +130,7 @@ impl<'a> Frame<'a> {
         &self,
         keys: &VolumeKeys,
         committed: &Stamp,
-        prepared: Option<&Stamp>,
+        prepared: &[Stamp],
     ) -> Result<OpenedFrame<'a>, FrameError> {
         let granted = || std::iter::once(committed).chain(prepared);
         if let Some(forged) = granted().find(|stamp| !keys.made(stamp)) {
@@ -194,7 +196,8 @@ pub fn slot_bytes(keys: &VolumeKeys, stamp: &Stamp, header: &[u8]) -> Vec<u8> {
 
 fn parse_slot(bytes: &[u8]) -> Option<Slot> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let length = usize::try_from(u64::from_be_bytes(*length)).ok().filter(|length| *length <= SLOT_CONTENT_MAXIMUM)?;
+    let length =
+        usize::try_from(u64::from_be_bytes(*length)).ok().filter(|length| *length <= SLOT_CONTENT_MAXIMUM)?;
     let (content, padding) = rest.split_at_checked(length)?;
     if padding.iter().any(|byte| *byte != 0) {
         return None;

@@ -37,7 +37,8 @@ impl VolumeKeys {
 
     /// Stamps a header for a boot: what a guest prepares and commits at the seats.
     pub fn stamp(&self, counter: u64, header_digest: Sha256, boot_id: BootId) -> Stamp {
-        let mac = kdf::hmac_sha256(&self.stamp_mac, STAMP_TAG, &[&stamp_input(counter, &header_digest, &boot_id)]);
+        let mac =
+            kdf::hmac_sha256(&self.stamp_mac, STAMP_TAG, &[&stamp_input(counter, &header_digest, &boot_id)]);
         Stamp { counter, header_digest, boot_id, mac }
     }
 

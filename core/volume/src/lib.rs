@@ -10,7 +10,7 @@
 //! # fn read() -> (Vec<u8>, VolumeKeys, casemate_record::Stamp) { unimplemented!() }
 //! let (start, keys, granted) = read(); // the first `frame::DATA_OFFSET` bytes, derived keys, granted stamp
 //! let frame = frame::Frame::parse(&start)?;
-//! let opened = frame.open(&keys, &granted, None)?;       // stamp granted, MAC good
+//! let opened = frame.open(&keys, &granted, &[])?;        // stamp granted, MAC good
 //! let header = luks::Header::parse(opened.header())?.check()?; // the one allowed shape
 //! # Ok::<(), casemate_volume::Error>(())
 //! ```

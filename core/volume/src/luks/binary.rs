@@ -37,7 +37,8 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<Self, LuksError> {
         let primary = BinaryHeader::parse(bytes, Copy::Primary, 0)?;
         let start = usize::try_from(primary.size).expect("at most 4 MiB");
-        let secondary = BinaryHeader::parse(bytes.get(start..).unwrap_or(&[]), Copy::Secondary, primary.size)?;
+        let secondary =
+            BinaryHeader::parse(bytes.get(start..).unwrap_or(&[]), Copy::Secondary, primary.size)?;
         let differences = [
             ("size", primary.size != secondary.size),
             ("sequence id", primary.sequence != secondary.sequence),
@@ -73,7 +74,8 @@ impl<'a> BinaryHeader<'a> {
             return Err(LuksError::HeaderSize { found: size });
         }
         let length = usize::try_from(size).expect("at most 4 MiB");
-        let whole = bytes.get(..length).ok_or(LuksError::Truncated { found: bytes.len(), minimum: length })?;
+        let whole =
+            bytes.get(..length).ok_or(LuksError::Truncated { found: bytes.len(), minimum: length })?;
         let named = u64::from_be_bytes(field(bytes, 256));
         if named != offset {
             return Err(LuksError::HeaderOffset { copy, found: named, expected: offset });
@@ -83,7 +85,9 @@ impl<'a> BinaryHeader<'a> {
             return Err(LuksError::ChecksumAlgorithm { copy });
         }
         check_checksum(whole, copy)?;
-        for (name, range) in [("padding", 264..448), ("checksum tail", 480..512), ("padding 4096", 512..BINARY_BYTES)] {
+        for (name, range) in
+            [("padding", 264..448), ("checksum tail", 480..512), ("padding 4096", 512..BINARY_BYTES)]
+        {
             if bytes[range].iter().any(|byte| *byte != 0) {
                 return Err(LuksError::NotZero { copy, field: name });
             }

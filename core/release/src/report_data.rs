@@ -1,0 +1,81 @@
+//! Which 64 bytes does a guest ask the hardware to sign, for which purpose?
+//!
+//! `CSM1`, 4 bytes of purpose, 8 zero bytes, then SHA-384 over the fields of that purpose, each
+//! preceded by its length in 8 bytes, big-endian. Fields and worked bytes stand in
+//! `docs/reference/report-data.md`.
+
+use casemate_crypto::hash::{Sha256, sha384};
+use casemate_evidence::ReportData;
+use casemate_record::{BootId, InstanceId, WorkloadDigest};
+
+/// What every report data made by Casemate begins with; an interface that lets a workload choose
+/// report data refuses it.
+pub const MAGIC: [u8; 4] = *b"CSM1";
+
+/// What evidence is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A release of keys.
+    Release,
+    /// The renewal of a lease.
+    Renewal,
+    /// A session key, for the owner's orders and for verifiers.
+    Session,
+    /// A certificate of the mesh.
+    Mesh,
+    /// A probe of the host.
+    Probe,
+    /// What a workload asks for through the guest's interface.
+    Application,
+}
+
+impl Purpose {
+    /// The 4 bytes after the magic.
+    pub const fn bytes(self) -> [u8; 4] {
+        match self {
+            Purpose::Release => *b"rels",
+            Purpose::Renewal => *b"renw",
+            Purpose::Session => *b"sess",
+            Purpose::Mesh => *b"mesh",
+            Purpose::Probe => *b"prob",
+            Purpose::Application => *b"appl",
+        }
+    }
+}
+
+/// The report data of `purpose` over `fields`.
+pub fn report_data(purpose: Purpose, fields: &[&[u8]]) -> ReportData {
+    let mut input = Vec::new();
+    for field in fields {
+        input.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        input.extend_from_slice(field);
+    }
+    let mut bytes = [0; 64];
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4..8].copy_from_slice(&purpose.bytes());
+    bytes[16..].copy_from_slice(sha384(&input).as_bytes());
+    ReportData::from(bytes)
+}
+
+/// The report data by which a guest shows its session key to whoever sent `nonce`.
+pub fn session(
+    nonce: &[u8; 32],
+    session_key_digest: &Sha256,
+    workload_digest: &WorkloadDigest,
+    instance: &InstanceId,
+    boot_id: &BootId,
+) -> ReportData {
+    let fields: [&[u8]; 5] = [
+        nonce,
+        session_key_digest.as_bytes(),
+        workload_digest.as_bytes(),
+        instance.as_bytes(),
+        boot_id.as_bytes(),
+    ];
+    report_data(Purpose::Session, &fields)
+}
+
+/// The report data for 64 bytes or fewer that a workload chose: always under its own purpose.
+pub fn application(chosen: &[u8]) -> ReportData {
+    report_data(Purpose::Application, &[chosen])
+}
