@@ -1,0 +1,121 @@
+//! Which programs run in the guest, and how are they built the same everywhere?
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{Error, Progress, Step, elf};
+
+/// The target of guest programs: glibc, linked statically.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where the guest's own programs come from.
+#[derive(Debug, Clone)]
+pub enum GuestPrograms {
+    /// Compiled from this workspace with profile `guest`.
+    Build {
+        /// Folder with the workspace's `Cargo.toml`.
+        workspace: PathBuf,
+        /// Cargo's target folder.
+        target: PathBuf,
+    },
+    /// Already built; they are part of the measurement like any others.
+    Ready(ProgramPaths),
+}
+
+/// Files of the guest's programs, each a static executable.
+#[derive(Debug, Clone)]
+pub struct ProgramPaths {
+    /// PID 1 of the initial filesystem.
+    pub init: PathBuf,
+    /// The agent in the root.
+    pub agent: PathBuf,
+    /// The device daemon of the simulation segment.
+    pub simtee_device: PathBuf,
+}
+
+pub(crate) struct Programs {
+    pub init: Vec<u8>,
+    pub agent: Vec<u8>,
+    pub simtee_device: Vec<u8>,
+}
+
+impl GuestPrograms {
+    pub(crate) fn read(&self, progress: &mut dyn Progress) -> Result<Programs, Error> {
+        let paths = match self {
+            GuestPrograms::Ready(paths) => paths.clone(),
+            GuestPrograms::Build { workspace, target } => compile(workspace, target, progress)?,
+        };
+        Ok(Programs {
+            init: read_static(&paths.init)?,
+            agent: read_static(&paths.agent)?,
+            simtee_device: read_static(&paths.simtee_device)?,
+        })
+    }
+}
+
+fn compile(workspace: &Path, target: &Path, progress: &mut dyn Progress) -> Result<ProgramPaths, Error> {
+    let workspace = workspace.canonicalize().map_err(Error::reading(workspace))?;
+    let flags = flags(&workspace)?;
+    let programs = [
+        ("casemate-init", "casemate-init"),
+        ("casemate-agent", "casemate-agent"),
+        ("casemate-simtee", "casemate-simtee-device"),
+    ];
+    for (done, (package, program)) in programs.into_iter().enumerate() {
+        progress.step(Step::Compiling, done, programs.len(), program);
+        // One at a time: cargo would otherwise join the features that different packages ask for.
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(&workspace)
+            .args(["build", "--locked", "--quiet", "--profile", "guest", "--target", TARGET])
+            .args(["--package", package, "--bin", program, "--target-dir"])
+            .arg(target)
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_BUILD_RUSTFLAGS")
+            .env_remove("RUSTC_WRAPPER")
+            .env("CARGO_ENCODED_RUSTFLAGS", &flags)
+            .status()
+            .map_err(|source| Error::Start { program: "cargo", source })?;
+        if !status.success() {
+            return Err(Error::Failed { program: "cargo", status, said: program.into() });
+        }
+    }
+    progress.step(Step::Compiling, programs.len(), programs.len(), "");
+    let folder = target.join(TARGET).join("guest");
+    Ok(ProgramPaths {
+        init: folder.join("casemate-init"),
+        agent: folder.join("casemate-agent"),
+        simtee_device: folder.join("casemate-simtee-device"),
+    })
+}
+
+/// Flags that make the output static, and independent of where sources, crates and compiler are.
+fn flags(workspace: &Path) -> Result<OsString, Error> {
+    let sysroot = Command::new("rustc")
+        .current_dir(workspace)
+        .args(["--print", "sysroot"])
+        .output()
+        .map_err(|source| Error::Start { program: "rustc", source })?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
+    let home = std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+    for (from, to) in [(workspace, "/casemate"), (&cargo_home, "/cargo"), (&sysroot, "/rust")] {
+        flags.push("\x1f--remap-path-prefix=");
+        flags.push(from);
+        flags.push("=");
+        flags.push(to);
+    }
+    Ok(flags)
+}
+
+fn read_static(path: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = fs::read(path).map_err(Error::reading(path))?;
+    if elf::has_interpreter(&path.display().to_string(), &bytes)? {
+        return Err(Error::NotStatic { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
