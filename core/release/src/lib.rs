@@ -8,7 +8,7 @@
 //! - [`challenge`]: freshness at a seat
 //! - [`derive`]: which key follows from which inputs, t of n
 //! - [`message`], [`session`]: what travels
-//! - [`guest`]: the guest's side, as pure state machines
+//! - [`guest`], [`seat`]: both sides, as pure state machines
 //!
 //! ```
 //! use casemate_release::report_data::{MAGIC, Purpose, report_data};
@@ -26,6 +26,7 @@ pub mod derive;
 pub mod guest;
 pub mod message;
 pub mod report_data;
+pub mod seat;
 pub mod session;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! any --erase--> Erased          Live --restore--> Live
 //! ```
 //!
-//! Between prepare and commit the old stamp and the prepared one are both good; after the commit only
+//! The boot whose salt a new volume has is its creator, and only the creator can commit it. Between prepare
+//! and commit the old stamp and the prepared one are both good; after the commit only
 //! the new one is. A boot makes one stamp.
 
 use casemate_canon::{from_cbor, to_cbor};
@@ -45,6 +46,14 @@ pub enum StateError {
         /// Boot of the session.
         expected: BootId,
         /// Boot in the stamp.
+        found: BootId,
+    },
+    /// Another boot took over the creation.
+    #[error("boot {creator} is creating this volume, not boot {found}; start over with a new grant")]
+    OtherCreator {
+        /// The boot whose salt the volume has.
+        creator: BootId,
+        /// The boot that sent the step.
         found: BootId,
     },
     /// The boot made another stamp before.
@@ -119,6 +128,8 @@ pub enum VolumeState {
     Creating {
         /// Input of the derivation, 1 for the first.
         generation: u32,
+        /// The boot that proposed the salt.
+        creator: BootId,
         /// Input of the derivation.
         salt: VolumeSalt,
         /// A first stamp that was prepared.
@@ -155,20 +166,20 @@ impl VolumeState {
         }
     }
 
-    /// A boot asks for the key. Before the first commit its proposed salt takes the place of any other;
-    /// in a live volume the stored salt stays.
+    /// `boot` asks for the key. Before the first commit its proposed salt takes the place of any other, and
+    /// only this boot can commit then; in a live volume the stored salt stays.
     ///
     /// # Errors
     /// [`StateError::Erased`], [`StateError::SaltMissing`].
-    pub fn begin(self, proposed: Option<VolumeSalt>) -> Result<Self, StateError> {
+    pub fn begin(self, boot: &BootId, proposed: Option<VolumeSalt>) -> Result<Self, StateError> {
         match self {
             VolumeState::Absent => {
                 let salt = proposed.ok_or(StateError::SaltMissing)?;
-                Ok(VolumeState::Creating { generation: 1, salt, pending: None })
+                Ok(VolumeState::Creating { generation: 1, creator: *boot, salt, pending: None })
             }
             VolumeState::Creating { generation, .. } => {
                 let salt = proposed.ok_or(StateError::SaltMissing)?;
-                Ok(VolumeState::Creating { generation, salt, pending: None })
+                Ok(VolumeState::Creating { generation, creator: *boot, salt, pending: None })
             }
             live @ VolumeState::Live { .. } => Ok(live),
             VolumeState::Erased { .. } => Err(StateError::Erased),
@@ -187,7 +198,7 @@ impl VolumeState {
     ///
     /// # Errors
     /// [`StateError::Absent`], [`StateError::Erased`], [`StateError::Boot`], [`StateError::Counter`],
-    /// [`StateError::BootAlreadyStamped`].
+    /// [`StateError::OtherCreator`], [`StateError::BootAlreadyStamped`].
     pub fn prepare(self, boot: &BootId, stamp: Stamp) -> Result<Self, StateError> {
         if stamp.boot_id != *boot {
             return Err(StateError::Boot { expected: *boot, found: stamp.boot_id });
@@ -196,9 +207,10 @@ impl VolumeState {
         match self {
             VolumeState::Absent => Err(StateError::Absent),
             VolumeState::Erased { .. } => Err(StateError::Erased),
-            VolumeState::Creating { generation, salt, pending } => {
+            VolumeState::Creating { generation, creator, salt, pending } => {
+                check_creator(&creator, boot)?;
                 let pending = check_next(pending, None, stamp, expected)?;
-                Ok(VolumeState::Creating { generation, salt, pending: Some(pending) })
+                Ok(VolumeState::Creating { generation, creator, salt, pending: Some(pending) })
             }
             VolumeState::Live { generation, salt, stamp: committed, highest, pending } => {
                 if committed == stamp {
@@ -225,7 +237,8 @@ impl VolumeState {
         match self {
             VolumeState::Absent => Err(StateError::Absent),
             VolumeState::Erased { .. } => Err(StateError::Erased),
-            VolumeState::Creating { generation, salt, pending } => {
+            VolumeState::Creating { generation, creator, salt, pending } => {
+                check_creator(&creator, boot)?;
                 if pending != Some(stamp) {
                     return Err(refused);
                 }
@@ -270,9 +283,10 @@ impl VolumeState {
     pub fn to_storage(&self) -> Zeroizing<Vec<u8>> {
         let stored = match self {
             VolumeState::Absent => Stored::default(),
-            VolumeState::Creating { generation, salt, pending } => Stored {
+            VolumeState::Creating { generation, creator, salt, pending } => Stored {
                 standing: 1,
                 generation: *generation,
+                creator: Some(*creator),
                 salt: salt.expose().to_vec().into(),
                 stamp: None,
                 highest: 0,
@@ -281,6 +295,7 @@ impl VolumeState {
             VolumeState::Live { generation, salt, stamp, highest, pending } => Stored {
                 standing: 2,
                 generation: *generation,
+                creator: None,
                 salt: salt.expose().to_vec().into(),
                 stamp: Some(*stamp),
                 highest: *highest,
@@ -291,7 +306,7 @@ impl VolumeState {
             }
         };
         let bytes = Zeroizing::new(to_cbor(&stored));
-        zeroize::Zeroize::zeroize(&mut Vec::from(stored.salt));
+        let _zeroed_on_drop = Zeroizing::new(Vec::from(stored.salt));
         bytes
     }
 
@@ -303,21 +318,22 @@ impl VolumeState {
         let stored: Stored = from_cbor(bytes, 1024).map_err(|_| StateError::Storage(Damage::Encoding))?;
         let salt = Zeroizing::new(Vec::from(stored.salt));
         let salt = || VolumeSalt::from_slice(&salt).ok_or(StateError::Storage(Damage::Salt));
-        match (stored.standing, stored.stamp) {
-            (0, None) => Ok(VolumeState::Absent),
-            (1, None) => Ok(VolumeState::Creating {
+        match (stored.standing, stored.stamp, stored.creator) {
+            (0, None, None) => Ok(VolumeState::Absent),
+            (1, None, Some(creator)) => Ok(VolumeState::Creating {
                 generation: stored.generation,
+                creator,
                 salt: salt()?,
                 pending: stored.pending,
             }),
-            (2, Some(stamp)) => Ok(VolumeState::Live {
+            (2, Some(stamp), None) => Ok(VolumeState::Live {
                 generation: stored.generation,
                 salt: salt()?,
                 stamp,
                 highest: stored.highest,
                 pending: stored.pending,
             }),
-            (3, None) => Ok(VolumeState::Erased { generation: stored.generation }),
+            (3, None, None) => Ok(VolumeState::Erased { generation: stored.generation }),
             _ => Err(StateError::Storage(Damage::Encoding)),
         }
     }
@@ -337,12 +353,26 @@ struct Stored {
     highest: u64,
     #[n(5)]
     pending: Option<Stamp>,
+    #[n(6)]
+    creator: Option<BootId>,
 }
 
 impl Default for Stored {
     fn default() -> Self {
-        Stored { standing: 0, generation: 0, salt: Vec::new().into(), stamp: None, highest: 0, pending: None }
+        Stored {
+            standing: 0,
+            generation: 0,
+            salt: Vec::new().into(),
+            stamp: None,
+            highest: 0,
+            pending: None,
+            creator: None,
+        }
     }
+}
+
+fn check_creator(creator: &BootId, found: &BootId) -> Result<(), StateError> {
+    if creator == found { Ok(()) } else { Err(StateError::OtherCreator { creator: *creator, found: *found }) }
 }
 
 /// The stamp to hold as prepared, or why it cannot be.

@@ -1,0 +1,170 @@
+//! Does this seat give its part?
+//!
+//! Pure decisions: the service around it parses bytes, appraises evidence, keeps state and clock, and
+//! carries out what is decided here. [`Seat::new`] refuses secrets that the birth record does not commit
+//! to, so that no seat answers with others.
+
+mod refusal;
+mod release;
+mod step;
+
+use casemate_crypto::{
+    hash::Sha256,
+    seal::SealingKey,
+    secret::Secret,
+    sign::{PublicKey, SigningKey},
+};
+use casemate_evidence::ReportData;
+use casemate_record::{AppId, Birth, BootId, InstanceId, Roster, Signed, VolumeName, WorkloadDigest};
+use casemate_verify::TrustClass;
+use rand_core::CryptoRng;
+
+use crate::{
+    challenge::{Challenge, ChallengeKeeper},
+    derive::{DeriveError, SubsetSecrets},
+    message::{ChallengeReply, Denial, SeatChallenge, SeatResponse},
+};
+pub use refusal::Refusal;
+pub use release::{Decision, ReleaseFacts};
+pub use step::StepFacts;
+
+/// A seat: who it is, and what it holds.
+#[derive(Debug)]
+pub struct Seat {
+    roster: Roster,
+    roster_digest: Sha256,
+    index: u8,
+    signing: SigningKey,
+    sealing: SealingKey,
+    secrets: SubsetSecrets,
+}
+
+/// Why a seat cannot begin to answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeatError {
+    /// The roster does not name this seat.
+    #[error("the roster has no seat with this signing key; were keys of another seat restored?")]
+    NotInRoster,
+    /// The roster names another sealing key.
+    #[error("the roster names another sealing key for this seat; restore the keys that belong together")]
+    SealingKey,
+    /// The secrets are not those of the birth record.
+    #[error(transparent)]
+    Secrets(#[from] DeriveError),
+}
+
+/// What an accepted appraisal says about a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attested {
+    /// What stands behind the evidence.
+    pub trust_class: TrustClass,
+    /// The workload in the authoritative slot.
+    pub workload_digest: WorkloadDigest,
+    /// The report data that the hardware signed.
+    pub report_data: ReportData,
+}
+
+/// How a boot stands among the boots of its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootStanding {
+    /// No newer boot has committed.
+    Open,
+    /// A boot that was granted later has committed; this one must stop.
+    Superseded {
+        /// The boot that took over.
+        by: BootId,
+    },
+}
+
+/// What a seat remembers of a grant, in memory only.
+#[derive(Debug, Clone)]
+pub struct SeatSession {
+    /// Shared with the guest.
+    pub secret: Secret<32>,
+    /// The app.
+    pub app_id: AppId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The boot.
+    pub boot_id: BootId,
+    /// The volumes whose keys were given.
+    pub volumes: Vec<VolumeName>,
+}
+
+impl Seat {
+    /// Takes up the seat that `signing` has in `roster`.
+    ///
+    /// # Errors
+    /// [`SeatError`], by check.
+    pub fn new(
+        roster: Roster,
+        birth: &Birth,
+        signing: SigningKey,
+        sealing: SealingKey,
+        secrets: SubsetSecrets,
+    ) -> Result<Self, SeatError> {
+        let seat = roster.seat(&signing.public()).ok_or(SeatError::NotInRoster)?;
+        if seat.sealing != sealing.public() {
+            return Err(SeatError::SealingKey);
+        }
+        let index = seat.index;
+        secrets.check(birth, index)?;
+        Ok(Seat { roster_digest: roster.digest(), roster, index, signing, sealing, secrets })
+    }
+
+    /// The seat's name.
+    pub fn public(&self) -> PublicKey {
+        self.signing.public()
+    }
+
+    /// Its index in the roster.
+    pub fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// The roster that it goes by.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Answers the wish for a challenge.
+    pub fn challenge(&self, keeper: &ChallengeKeeper, rng: &mut impl CryptoRng, now_ms: u64) -> SeatResponse {
+        let challenge = keeper.issue(rng, now_ms);
+        SeatResponse::Challenge(ChallengeReply { challenge, roster_digest: self.roster_digest })
+    }
+
+    /// Says no to the request with this transcript: the check and what was found, signed.
+    pub fn deny(&self, transcript: Sha256, refusal: &Refusal, now_ms: u64) -> SeatResponse {
+        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        let denial = Denial {
+            transcript,
+            time_ms: now_ms,
+            check: cut(refusal.check(), 64),
+            found: cut(&refusal.found(), 256),
+        };
+        SeatResponse::Denied(Signed::sign(&self.signing, &denial))
+    }
+
+    /// Uses up this seat's challenge in a request's list.
+    fn redeem(
+        &self,
+        keeper: &mut ChallengeKeeper,
+        roster_digest: &Sha256,
+        challenges: &[SeatChallenge],
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        if *roster_digest != self.roster_digest {
+            return Err(Refusal::OtherRoster { found: *roster_digest });
+        }
+        let ordered = challenges.windows(2).all(|pair| pair[0].seat < pair[1].seat);
+        if !ordered || challenges.len() > self.roster.seats.len() {
+            return Err(Refusal::ChallengeList { found: challenges.len() });
+        }
+        let own = self.public();
+        let mine: Option<&Challenge> =
+            challenges.iter().find(|entry| entry.seat == own).map(|entry| &entry.challenge);
+        keeper.redeem(mine.ok_or(Refusal::ChallengeMissing)?, now_ms)?;
+        Ok(())
+    }
+}
