@@ -35,6 +35,7 @@ mod error;
 mod initramfs;
 mod lock;
 mod modules;
+pub mod oci;
 mod programs;
 mod progress;
 mod recipe;
