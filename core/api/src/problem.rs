@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of every HTTP answer outside 2xx, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
     /// A stable word for programs, such as `vm_not_found`.

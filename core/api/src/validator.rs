@@ -18,28 +18,32 @@
 //! | `GET /v1/host` | | the host's capabilities |
 //! | `GET /openapi.json`, `GET /healthz` | | |
 
+use casemate_measure::shape::Shape;
 use casemate_record::{AppId, InstanceId, WorkloadDigest};
 use serde::{Deserialize, Serialize};
 
 /// A VM to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
     /// A DNS label, unique among VMs that are not removed.
     pub name: String,
-    /// Guest image, as the host knows it.
+    /// Guest image: its name among the host's images, or the absolute path of its folder there.
     pub image: String,
     /// Whether the VM runs with a simulated TEE. Never chosen by a host.
     pub simulated: bool,
-    /// Number of virtual processors.
-    pub vcpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
+    /// Processors, memory and machine: with the image, what is measured.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub shape: Shape,
     /// The app that the VM belongs to.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub app_id: AppId,
     /// The instance of that app.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub instance: InstanceId,
     /// SHA-256 of the manifest: HOST_DATA of the VM.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub workload_digest: WorkloadDigest,
     /// SHA-256 of the launch disk, a blob, hexadecimal.
     pub launch_blob: String,
@@ -58,6 +62,7 @@ pub struct VmSpec {
 
 /// A read-only disk with a container image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageDisk {
     /// First 20 hexadecimal digits of the image's verity root hash; the guest finds the disk by it.
@@ -68,6 +73,7 @@ pub struct ImageDisk {
 
 /// An encrypted volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VolumeDisk {
     /// Name of its partition.
@@ -78,6 +84,7 @@ pub struct VolumeDisk {
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Address on the host, such as `127.0.0.1`.
@@ -90,6 +97,7 @@ pub struct Port {
 
 /// A VM as the validator knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Vm {
     /// 16 hexadecimal digits, never used again.
     pub id: String,
@@ -111,6 +119,7 @@ pub struct Vm {
 
 /// Why a VM failed: reported by the guest itself, or by the host about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// A stable word, such as `firmware_halted` or `release_denied`.
     pub code: String,
@@ -123,6 +132,7 @@ pub struct Failure {
 
 /// Something that happened to a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VmEvent {
     /// Rises by at least one with each event of the validator.
     pub number: u64,
@@ -138,6 +148,7 @@ pub struct VmEvent {
 
 /// The key service that this validator carries messages to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KmsInfo {
     /// CBOR of the roster chain as a seat serves it, hexadecimal; it proves itself against the

@@ -1,0 +1,150 @@
+//! Why does the validator refuse?
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use casemate_api::problem::Problem;
+
+use crate::lifecycle::IllegalTransition;
+
+/// Everything that can go wrong in the validator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No VM has this id or name.
+    #[error("no VM is called `{asked}`; `casemate ps` lists them")]
+    VmNotFound {
+        /// The id or name asked for.
+        asked: String,
+    },
+    /// Another VM holds the name.
+    #[error("the name `{name}` is taken by VM {holder}; remove that VM or choose another name")]
+    NameTaken {
+        /// The name asked for.
+        name: String,
+        /// Id of the VM that holds it.
+        holder: String,
+    },
+    /// A body is not the JSON that the call takes.
+    #[error("the body is not what this call takes: {0}; /openapi.json describes it")]
+    Body(#[from] axum::extract::rejection::JsonRejection),
+    /// A VM's specification has a field out of range.
+    #[error("`{field}` is {found}, expected {expected}")]
+    Specification {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// The step does not follow from where the VM stands.
+    #[error(transparent)]
+    IllegalTransition(#[from] IllegalTransition),
+    /// The guest cannot be asked, for it does not run.
+    #[error("VM {id} is {state}, expected running or starting; start it first")]
+    NotRunning {
+        /// Id of the VM.
+        id: String,
+        /// Where it stands.
+        state: String,
+    },
+    /// A host or seat does not answer.
+    #[error("{whom} at {address} does not answer")]
+    Unreachable {
+        /// `host` or `seat`.
+        whom: &'static str,
+        /// Where it was dialled.
+        address: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A host or seat answers, and refuses.
+    #[error("{whom} refuses: {problem}")]
+    Refused {
+        /// `host` or `seat`.
+        whom: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        problem: Problem,
+    },
+    /// A host or seat answers what is no answer to the question.
+    #[error("{whom} answers with something else than {expected}; do versions match?")]
+    Unexpected {
+        /// `host` or `seat`.
+        whom: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// An address is neither `unix:PATH` nor `http://HOST:PORT`.
+    #[error("`{found}` is no address; expected unix:PATH or http://HOST:PORT")]
+    Address {
+        /// What was given.
+        found: String,
+    },
+    /// The caller did not show the token of this validator.
+    #[error("the request carries no valid token; send `authorization: Bearer TOKEN`")]
+    Unauthorised,
+    /// The database refuses.
+    #[error("the validator's database cannot be used")]
+    Database(#[from] sqlx::Error),
+    /// The database's tables cannot be brought up to date.
+    #[error("the validator's database cannot be migrated")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A value in the database is none that this version writes.
+    #[error("column {column} holds a value that this version does not write; was it written by a newer one?")]
+    Corrupt {
+        /// Table and column.
+        column: &'static str,
+    },
+    /// The machine refuses a file or socket.
+    #[error("{what} cannot be used")]
+    Io {
+        /// The file or socket.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Error::VmNotFound { .. } => (StatusCode::NOT_FOUND, "vm_not_found"),
+            Error::NameTaken { .. } => (StatusCode::CONFLICT, "name_taken"),
+            Error::Body(_) => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
+            Error::Specification { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "specification"),
+            Error::IllegalTransition(_) => (StatusCode::CONFLICT, "illegal_transition"),
+            Error::NotRunning { .. } => (StatusCode::CONFLICT, "not_running"),
+            Error::Unreachable { .. } => (StatusCode::BAD_GATEWAY, "unreachable"),
+            Error::Refused { .. } => (StatusCode::BAD_GATEWAY, "refused"),
+            Error::Unexpected { .. } => (StatusCode::BAD_GATEWAY, "unexpected_answer"),
+            Error::Address { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "address"),
+            Error::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised"),
+            Error::Database(_) | Error::Migration(_) | Error::Corrupt { .. } | Error::Io { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        // What another service said is passed on as it said it, so that its code and hint survive.
+        if let Error::Refused { status, problem, .. } = self {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            return (status, Json(problem)).into_response();
+        }
+        let (status, code) = self.status_and_code();
+        if status.is_server_error() {
+            tracing::warn!(error = %self, source = ?std::error::Error::source(&self), "request failed");
+        }
+        let problem = Problem { code: code.to_owned(), message: self.to_string(), hint: None };
+        (status, Json(problem)).into_response()
+    }
+}
