@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a text does not name a byte string.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseBytesError {
     /// Another number of digits.

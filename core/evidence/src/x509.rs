@@ -165,7 +165,7 @@ impl Certificate {
                 return Err(Error::ChainTooLong { maximum: MAXIMUM });
             }
             let end = rest.find(END).ok_or(Error::PemLabel)? + END.len();
-            let (label, der) = der::pem::decode_vec(rest[..end].as_bytes()).map_err(Error::Pem)?;
+            let (label, der) = der::pem::decode_vec(&rest.as_bytes()[..end]).map_err(Error::Pem)?;
             if label != "CERTIFICATE" {
                 return Err(Error::PemLabel);
             }

@@ -73,9 +73,9 @@ pub enum AuthenticateError {
     #[error("the report is of chip {found}, the certificate of {expected}; fetch the right VCEK")]
     Chip {
         /// In the report.
-        found: ChipId,
+        found: Box<ChipId>,
         /// In the certificate.
-        expected: ChipId,
+        expected: Box<ChipId>,
     },
 }
 
@@ -195,6 +195,8 @@ pub fn check_chip(report: &Report, leaf: &Leaf) -> Result<Option<ChipId>, Authen
         None => Ok((!found.is_masked()).then_some(found)),
         Some(_) if found.is_masked() => Err(AuthenticateError::ChipMasked),
         Some(hardware_id) if found == hardware_id.chip_id() => Ok(Some(found)),
-        Some(hardware_id) => Err(AuthenticateError::Chip { found, expected: hardware_id.chip_id() }),
+        Some(hardware_id) => {
+            Err(AuthenticateError::Chip { found: Box::new(found), expected: Box::new(hardware_id.chip_id()) })
+        }
     }
 }

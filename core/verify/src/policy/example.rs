@@ -1,0 +1,90 @@
+//! With which policy does one begin?
+
+use casemate_crypto::hash::Sha256;
+
+pub(super) fn text(simulated_roots: &[Sha256]) -> String {
+    let simulated = if simulated_roots.is_empty() {
+        "\"none\"".to_owned()
+    } else {
+        let quoted: Vec<String> = simulated_roots.iter().map(|digest| format!("\"{digest}\"")).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    TEMPLATE.replace("@SIMULATED@", &simulated)
+}
+
+const TEMPLATE: &str = r#"# What this app's Verifiers accept. Every rule is written out; what is not checked says "any".
+# Reference: docs/reference/policy.md
+version = 1
+
+[roots]
+amd = "builtin"                    # AMD's root keys of Milan, Genoa and Turin; or "none"
+
+[simulated_roots]
+# Software in place of hardware: no confidentiality. Counts only if the caller accepts it as well.
+spki_sha256 = @SIMULATED@
+
+[hardware]
+products = ["Milan", "Genoa", "Turin"]
+denied_products = "none"
+signing_keys = ["VCEK"]            # a VLEK is shared between a provider's chips
+chips = "any"                      # or a list of chip ids, 128 digits each
+denied_chips = "none"
+minimum_report_version = 3         # version 2 does not name its processor
+vmpl = [0]
+
+# Oldest firmware accepted: AMD-SB-3019 (EntrySign), AMD-SB-3015 (BadRAM). Bergamo and Siena count as
+# Genoa but number their microcode on their own: lower `microcode` to use them.
+[minimum_tcb.Milan]
+bootloader = 4
+tee = 0
+snp = 24
+microcode = 219
+
+[minimum_tcb.Genoa]
+bootloader = 10
+tee = 0
+snp = 23
+microcode = 84
+
+[minimum_tcb.Turin]
+fmc = 1
+bootloader = 1
+tee = 1
+snp = 4
+microcode = 71
+
+[guest_policy]                     # "required", "forbidden" or "any"
+debug = "forbidden"
+migrate_ma = "forbidden"
+smt = "any"
+single_socket = "any"
+cxl = "forbidden"
+aes_256_xts = "any"
+rapl_disabled = "any"
+ciphertext_hiding = "any"
+page_swap_disabled = "any"
+
+[platform]                         # "required", "forbidden" or "any"
+smt = "any"
+tsme = "any"
+ecc = "any"
+rapl_disabled = "any"
+ciphertext_hiding = "any"
+alias_check = "required"           # AMD-SB-3015 (BadRAM)
+trusted_io = "any"
+
+[image]
+measurements = "expected"          # what the Verifier computed; or a list of digests and image names
+
+[workload]
+digests = "expected"               # what the Verifier computed or was authorised; or a list
+apps = "none"                      # or a list of app ids, each authorised by its owner's record
+
+[collateral]
+revocation_list = "optional"
+maximum_age_days = "any"
+
+[freshness]
+report_data = "expected"
+maximum_age_seconds = 300
+"#;

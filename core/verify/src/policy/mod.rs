@@ -1,0 +1,171 @@
+//! Is genuine evidence good enough?
+//!
+//! An appraisal policy is a TOML file, closed: every rule is written out, an unknown or missing key is
+//! refused, no list is empty, and what is not checked says `"any"`. Reference:
+//! `docs/reference/policy.md`.
+
+mod example;
+mod file;
+
+use std::collections::BTreeMap;
+
+use casemate_crypto::hash::Sha256;
+use casemate_evidence::snp::{Product, SigningKeyKind, Tcb};
+use casemate_evidence::{ChipId, Measurement};
+use casemate_record::{AppId, PolicyDigest, WorkloadDigest};
+
+use crate::trust::{Roots, SimulatedRoot};
+pub use file::PolicyError;
+
+/// What a Relying Party accepts. See [`Policy::example`] for the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub(crate) digest: PolicyDigest,
+    pub(crate) amd_roots: bool,
+    pub(crate) simulated_roots: Vec<Sha256>,
+    pub(crate) hardware: HardwareRules,
+    pub(crate) minimum_tcb: BTreeMap<Product, Tcb>,
+    pub(crate) guest: GuestRules,
+    pub(crate) platform: PlatformRules,
+    pub(crate) measurements: MeasurementRule,
+    pub(crate) workload: WorkloadRules,
+    pub(crate) collateral: CollateralRules,
+    pub(crate) freshness: FreshnessRules,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        file::read(text)
+    }
+
+    /// A policy file to start from: current AMD firmware, no debugging, the workload and the image that
+    /// the Verifier expects. `simulated_roots` are key digests of simulated TEEs to accept as well.
+    pub fn example(simulated_roots: &[Sha256]) -> String {
+        example::text(simulated_roots)
+    }
+
+    /// SHA-256 of the policy file, byte for byte: comments count.
+    pub fn digest(&self) -> PolicyDigest {
+        self.digest
+    }
+
+    /// The roots at which this policy lets a chain end: AMD's, if it says so, and the simulated ones it
+    /// lists. Simulated roots count only if the caller accepts simulation as well.
+    pub fn roots(&self) -> Roots {
+        let base = if self.amd_roots { Roots::builtin() } else { Roots::none() };
+        base.with_simulated(self.simulated_roots.iter().map(|digest| SimulatedRoot { key_digest: *digest }))
+    }
+
+    /// Whether any simulated root is listed.
+    pub fn lists_simulated_roots(&self) -> bool {
+        !self.simulated_roots.is_empty()
+    }
+
+    /// How old the Verifier's challenge may be when the evidence is appraised, in milliseconds.
+    pub fn maximum_age_ms(&self) -> u64 {
+        self.freshness.maximum_age_ms
+    }
+}
+
+/// A rule that names what it accepts, or says that it accepts anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Accept<T> {
+    Any,
+    Only(Vec<T>),
+}
+
+impl<T: PartialEq> Accept<T> {
+    pub(crate) fn accepts(&self, found: &T) -> bool {
+        match self {
+            Accept::Any => true,
+            Accept::Only(list) => list.contains(found),
+        }
+    }
+}
+
+/// A rule for one bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BitRule {
+    Required,
+    Forbidden,
+    Any,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HardwareRules {
+    pub products: Accept<Product>,
+    pub denied_products: Vec<Product>,
+    pub signing_keys: Accept<SigningKeyKind>,
+    pub chips: Accept<ChipId>,
+    pub denied_chips: Vec<ChipId>,
+    pub minimum_report_version: u32,
+    pub vmpl: Accept<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GuestRules {
+    pub debug: BitRule,
+    pub migrate_ma: BitRule,
+    pub smt: BitRule,
+    pub single_socket: BitRule,
+    pub cxl: BitRule,
+    pub aes_256_xts: BitRule,
+    pub rapl_disabled: BitRule,
+    pub ciphertext_hiding: BitRule,
+    pub page_swap_disabled: BitRule,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlatformRules {
+    pub smt: BitRule,
+    pub tsme: BitRule,
+    pub ecc: BitRule,
+    pub rapl_disabled: BitRule,
+    pub ciphertext_hiding: BitRule,
+    pub alias_check: BitRule,
+    pub trusted_io: BitRule,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MeasurementRule {
+    Any,
+    Expected,
+    Only(Vec<NamedMeasurement>),
+}
+
+/// An accepted launch measurement: itself, or the name of an image whose reference values the caller has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NamedMeasurement {
+    Value(Measurement),
+    Image(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkloadRules {
+    pub digests: DigestRule,
+    pub apps: Vec<AppId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DigestRule {
+    Any,
+    Expected,
+    Only(Vec<WorkloadDigest>),
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CollateralRules {
+    pub revocation_list_required: bool,
+    pub maximum_age_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FreshnessRules {
+    pub report_data_required: bool,
+    pub maximum_age_ms: u64,
+}

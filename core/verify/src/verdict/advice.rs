@@ -1,0 +1,67 @@
+//! What can be done about it?
+
+use super::code::Code;
+use super::value::Value;
+
+/// What to do about a failed check; `None` where the found value says it all.
+pub(super) fn hint(code: Code, found: &Value) -> Option<String> {
+    let update_host = |key: &str| {
+        format!(
+            "ask the operator to update the host firmware, or accept the risk with `{key} = {found}` under \
+             [minimum_tcb] in the policy"
+        )
+    };
+    Some(match code {
+        Code::TcbFmc => update_host("fmc"),
+        Code::TcbBootloader => update_host("bootloader"),
+        Code::TcbTee => update_host("tee"),
+        Code::TcbSnp => update_host("snp"),
+        Code::TcbMicrocode => update_host("microcode"),
+        _ => plain_hint(code)?.to_owned(),
+    })
+}
+
+/// Why a failed check matters, by its advisory.
+pub(super) fn reason(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::TcbMicrocode => "AMD-SB-3019 (EntrySign): reports of older microcode can be forged.",
+        Code::PlatformAliasCheck => "AMD-SB-3015 (BadRAM): aliased memory lets the host rewrite the guest.",
+        Code::GuestDebug => "The host can read and write the memory of a debug guest.",
+        Code::GuestMigrateMa => "A migration agent can move the guest's memory to another machine.",
+        Code::SimulationAccepted | Code::SimulatedRoot => "A simulated TEE keeps nothing confidential.",
+        Code::Vmpl => "Another privilege level than the expected one asked for the report.",
+        _ => return None,
+    })
+}
+
+fn plain_hint(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::ReportPresent | Code::ReportFormat => {
+            "ask the guest for its evidence again; it may be of another kind"
+        }
+        Code::EndorsementsPresent | Code::EndorsementsFormat => {
+            "fetch the certificates from AMD's key distribution service, or send them along"
+        }
+        Code::Root => {
+            "if this is a simulated TEE of yours, list its key under [simulated_roots] in the policy"
+        }
+        Code::CertificateTime => "check this machine's clock; then fetch newer endorsements",
+        Code::CertifiedTcb | Code::CertifiedChip | Code::ReportSignature => {
+            "fetch the VCEK for this chip and firmware; if it is the right one, the report was changed"
+        }
+        Code::SimulationAccepted => "pass `accept simulated` if a machine without a TEE will do",
+        Code::SimulatedRoot => "list the root's digest under [simulated_roots] in the policy if it is yours",
+        Code::Measurement => "build or fetch the image that this measurement belongs to, or refuse the guest",
+        Code::ExpectedWorkload | Code::AcceptedWorkload | Code::Manifest => {
+            "another workload runs there: compare compose.yaml and compose.lock with what was deployed"
+        }
+        Code::ReportData => "the evidence answers another challenge: ask again with a new nonce",
+        Code::ChallengeAge => "ask again with a new nonce",
+        Code::RevocationListPresent | Code::RevocationListAge => "fetch AMD's current revocation list",
+        Code::GuestDebug => "the host started the guest in debug mode: do not use it",
+        Code::PlatformAliasCheck => "ask the operator to update firmware and to enable the alias check",
+        Code::DeniedChip => "this chip was denied on purpose: have the workload moved",
+        Code::Chip => "add the chip to `hardware.chips` in the policy if you know the machine",
+        _ => return None,
+    })
+}

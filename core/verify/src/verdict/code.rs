@@ -1,0 +1,195 @@
+//! Which check is this?
+
+use serde::{Serialize, Serializer};
+
+macro_rules! codes {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal, $label:literal;)*) => {
+        /// A check, or a group of checks. The texts are for ever: programs match on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$meta])* $variant,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            /// The stable name, as in `snp.report_signature`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// What people call it.
+            pub const fn label(self) -> &'static str {
+                match self { $(Code::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Everything about processor, firmware and guest configuration.
+    Hardware = "hardware", "hardware";
+    /// Who vouches for the report.
+    Signer = "hardware.signer", "signed by";
+    /// What firmware was running.
+    Firmware = "hardware.firmware", "firmware";
+    /// How the guest was launched.
+    Guest = "hardware.guest", "guest";
+    /// How the machine is configured.
+    Platform = "hardware.platform", "platform";
+    /// What was launched.
+    Image = "image", "image";
+    /// What is to run.
+    Workload = "workload", "workload";
+    /// Whether the evidence answers this challenge.
+    Freshness = "freshness", "freshness";
+    /// To whom one is talking.
+    Channel = "channel", "channel";
+
+    /// The bundle holds a report.
+    ReportPresent = "snp.report_present", "attestation report";
+    /// The report is well formed.
+    ReportFormat = "snp.report_format", "report format";
+    /// There are endorsements for the report's key.
+    EndorsementsPresent = "snp.endorsements_present", "endorsements";
+    /// The endorsements are well formed.
+    EndorsementsFormat = "snp.endorsements_format", "format of the endorsements";
+    /// The root's key is in a list of trusted roots.
+    Root = "snp.root", "root key";
+    /// Certificates name each other as issuer.
+    CertificateIssuer = "snp.certificate_issuer", "issuer";
+    /// Certificates are signed by their issuer.
+    CertificateSignature = "snp.certificate_signature", "signature of a certificate";
+    /// Issuers may issue.
+    CertificateRight = "snp.certificate_right", "right to issue";
+    /// Certificates and revocation list are valid now.
+    CertificateTime = "snp.certificate_time", "validity";
+    /// No certificate is revoked.
+    Revocation = "snp.revocation", "revocation";
+    /// The leaf is a VCEK or VLEK certificate.
+    LeafFormat = "snp.leaf_format", "extensions of the leaf";
+    /// Leaf, intermediate and root belong to one product.
+    LeafProduct = "snp.leaf_product", "product of the leaf";
+    /// The report is signed at all.
+    ReportSigned = "snp.report_signed", "report is signed";
+    /// Report and certificate name the same kind of key.
+    SigningKeyKind = "snp.signing_key_kind", "kind of signing key";
+    /// The certified key signed the report.
+    ReportSignature = "snp.report_signature", "signature of the report";
+    /// Report and certificate are of the same product.
+    Processor = "snp.processor", "processor";
+    /// Report and certificate are of the same firmware.
+    CertifiedTcb = "snp.certified_tcb", "TCB version";
+    /// Report and certificate are of the same chip.
+    CertifiedChip = "snp.certified_chip", "chip";
+
+    /// Policy: the vendor's root.
+    AmdRoot = "policy.roots.amd", "root";
+    /// Policy: the simulated root is listed.
+    SimulatedRoot = "policy.simulated_roots", "simulated root";
+    /// Caller: simulation is acceptable.
+    SimulationAccepted = "caller.accept_simulated", "simulated TEE";
+    /// Policy: product is accepted.
+    Product = "policy.hardware.products", "product";
+    /// Policy: product is not denied.
+    DeniedProduct = "policy.hardware.denied_products", "product";
+    /// Policy: kind of signing key.
+    SigningKey = "policy.hardware.signing_keys", "signing key";
+    /// Policy: chip is accepted.
+    Chip = "policy.hardware.chips", "chip";
+    /// Policy: chip is not denied.
+    DeniedChip = "policy.hardware.denied_chips", "chip";
+    /// Policy: report version.
+    ReportVersion = "policy.hardware.minimum_report_version", "report version";
+    /// Policy: VMPL.
+    Vmpl = "policy.hardware.vmpl", "VMPL";
+    /// Policy: there is a floor for this product.
+    TcbFloor = "policy.minimum_tcb", "minimum TCB";
+    /// Policy: FMC.
+    TcbFmc = "policy.minimum_tcb.fmc", "fmc";
+    /// Policy: boot loader.
+    TcbBootloader = "policy.minimum_tcb.bootloader", "bootloader";
+    /// Policy: TEE.
+    TcbTee = "policy.minimum_tcb.tee", "tee";
+    /// Policy: SNP firmware.
+    TcbSnp = "policy.minimum_tcb.snp", "snp";
+    /// Policy: microcode.
+    TcbMicrocode = "policy.minimum_tcb.microcode", "microcode";
+    /// Policy: DEBUG.
+    GuestDebug = "policy.guest_policy.debug", "debug";
+    /// Policy: MIGRATE_MA.
+    GuestMigrateMa = "policy.guest_policy.migrate_ma", "migration agent";
+    /// Policy: SMT.
+    GuestSmt = "policy.guest_policy.smt", "SMT allowed";
+    /// Policy: SINGLE_SOCKET.
+    GuestSingleSocket = "policy.guest_policy.single_socket", "single socket";
+    /// Policy: CXL_ALLOW.
+    GuestCxl = "policy.guest_policy.cxl", "CXL allowed";
+    /// Policy: MEM_AES_256_XTS.
+    GuestAes256Xts = "policy.guest_policy.aes_256_xts", "AES-256-XTS";
+    /// Policy: RAPL_DIS.
+    GuestRaplDisabled = "policy.guest_policy.rapl_disabled", "RAPL must be off";
+    /// Policy: CIPHERTEXT_HIDING_DRAM.
+    GuestCiphertextHiding = "policy.guest_policy.ciphertext_hiding", "ciphertext hiding demanded";
+    /// Policy: PAGE_SWAP_DISABLE.
+    GuestPageSwapDisabled = "policy.guest_policy.page_swap_disabled", "page swap disabled";
+    /// Policy: SMT_EN.
+    PlatformSmt = "policy.platform.smt", "SMT";
+    /// Policy: TSME_EN.
+    PlatformTsme = "policy.platform.tsme", "TSME";
+    /// Policy: ECC_EN.
+    PlatformEcc = "policy.platform.ecc", "ECC memory";
+    /// Policy: RAPL_DIS.
+    PlatformRaplDisabled = "policy.platform.rapl_disabled", "RAPL off";
+    /// Policy: CIPHERTEXT_HIDING_DRAM_EN.
+    PlatformCiphertextHiding = "policy.platform.ciphertext_hiding", "ciphertext hiding";
+    /// Policy: ALIAS_CHECK_COMPLETE.
+    PlatformAliasCheck = "policy.platform.alias_check", "memory alias check";
+    /// Policy: TIO_EN.
+    PlatformTrustedIo = "policy.platform.trusted_io", "trusted I/O";
+    /// Policy: there is a revocation list.
+    RevocationListPresent = "policy.collateral.revocation_list", "revocation list";
+    /// Policy: age of the revocation list.
+    RevocationListAge = "policy.collateral.maximum_age_days", "age of the revocation list";
+    /// Policy: launch measurement.
+    Measurement = "policy.image.measurements", "measurement";
+    /// Caller: HOST_DATA is the expected workload.
+    ExpectedWorkload = "caller.workload", "HOST_DATA";
+    /// Policy: workload digest or app.
+    AcceptedWorkload = "policy.workload", "workload";
+    /// The manifest in the bundle is the one in HOST_DATA.
+    Manifest = "bundle.manifest", "digest of the manifest";
+    /// Report data is what the challenge asks for.
+    ReportData = "policy.freshness.report_data", "report data";
+    /// The challenge is recent.
+    ChallengeAge = "policy.freshness.maximum_age_seconds", "age of the challenge in ms";
+    /// Report data commits to the session's key.
+    SessionKey = "caller.session_key", "session key";
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

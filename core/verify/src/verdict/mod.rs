@@ -1,0 +1,309 @@
+//! What came out, and why?
+//!
+//! A verdict is a tree of typed checks: each says what was found, what was expected, and who says so.
+//! Text arises only when it is rendered. Reference: `docs/reference/verdict.md`.
+
+mod advice;
+mod code;
+mod render;
+mod value;
+
+pub use code::Code;
+pub use render::Style;
+pub use value::{Comparison, Source, Value};
+
+use casemate_crypto::hash::Sha256;
+use casemate_evidence::snp::{Product, SigningKeyKind, Tcb, Vmpl};
+use casemate_evidence::{ChipId, HostData, Measurement, ReportData};
+use casemate_record::PolicyDigest;
+use serde::Serialize;
+
+use crate::trust::TrustClass;
+
+/// The result of an appraisal: whether the evidence is accepted, with every check that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) trust_class: Option<TrustClass>,
+    pub(crate) policy_digest: PolicyDigest,
+    pub(crate) claims: Option<Claims>,
+    pub(crate) groups: Vec<Node>,
+    pub(crate) not_established: Vec<NotEstablished>,
+}
+
+/// Accepted, or why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Genuine, and the policy accepts it.
+    Verified,
+    /// Genuine, but the policy or the caller's expectations refuse it.
+    Refused,
+    /// No trusted root vouches for it: whatever it says is hearsay.
+    NotGenuine,
+}
+
+/// A check, or a group of checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Which check.
+    pub code: Code,
+    /// How it came out; of a group: the worst of its checks.
+    pub status: Status,
+    /// What was found.
+    #[serde(skip_serializing_if = "Value::is_nothing")]
+    pub found: Value,
+    /// How found and expected must relate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// What was expected.
+    #[serde(skip_serializing_if = "Value::is_nothing")]
+    pub expected: Value,
+    /// Who expects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// What to do, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The checks of a group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Node>,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It holds.
+    Ok,
+    /// It does not hold.
+    Failed,
+    /// Nobody asked for it, or an earlier failure left nothing to check.
+    NotChecked,
+}
+
+/// What the evidence states, once it is genuine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// Version of the report.
+    pub report_version: u32,
+    /// Product line.
+    pub product: Product,
+    /// Which kind of key signed.
+    pub signing_key: SigningKeyKind,
+    /// The chip, unless masked.
+    pub chip_id: Option<ChipId>,
+    /// Common name of the root.
+    pub root_name: String,
+    /// Digest of the root's key.
+    pub root_key_digest: Sha256,
+    /// The oldest of reported and launch-time firmware, part by part.
+    pub tcb: Tcb,
+    /// The policy's floor for this product.
+    pub minimum_tcb: Option<Tcb>,
+    /// Which privilege level asked for the report.
+    pub vmpl: Vmpl,
+    /// POLICY of the guest, all bits.
+    pub guest_policy: u64,
+    /// PLATFORM_INFO, all bits.
+    pub platform_info: u64,
+    /// Launch measurement.
+    pub measurement: Measurement,
+    /// Name of the image with this measurement, if a reference value names it.
+    pub image: Option<String>,
+    /// Where that reference value comes from.
+    pub image_source: Option<String>,
+    /// HOST_DATA.
+    pub host_data: HostData,
+    /// REPORT_DATA.
+    pub report_data: ReportData,
+    /// How old the challenge was, in milliseconds.
+    pub challenge_age_ms: Option<u64>,
+    /// Digest of the session's key that report data commits to.
+    pub session_key_digest: Option<Sha256>,
+}
+
+/// What a reader might take for granted and the evidence does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotEstablished {
+    /// The TEE is simulated.
+    MemoryConfidentiality,
+    /// Any measurement was accepted.
+    LaunchMeasurement,
+    /// Any workload was accepted.
+    Workload,
+    /// No challenge was made.
+    Freshness,
+    /// No session is bound.
+    Channel,
+    /// A VLEK signed and the chip is masked.
+    Chip,
+    /// There was no revocation list.
+    Revocation,
+    /// Never established by attestation.
+    Availability,
+    /// Never established by attestation.
+    SideChannels,
+}
+
+/// A failed check without what was expected: safe to tell a stranger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// Which check failed.
+    pub code: Code,
+    /// What was found.
+    pub found: Value,
+}
+
+impl Verdict {
+    /// Accepted, or why not.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether hardware or software stands behind it; `None` if the evidence is not genuine.
+    pub fn trust_class(&self) -> Option<TrustClass> {
+        self.trust_class
+    }
+
+    /// Digest of the policy that was applied.
+    pub fn policy_digest(&self) -> PolicyDigest {
+        self.policy_digest
+    }
+
+    /// What the evidence states; `None` if it is not genuine.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.as_ref()
+    }
+
+    /// The groups hardware, image, workload, freshness and channel, in this order.
+    pub fn groups(&self) -> &[Node] {
+        &self.groups
+    }
+
+    /// What the evidence does not show.
+    pub fn not_established(&self) -> &[NotEstablished] {
+        &self.not_established
+    }
+
+    /// Every single check, without the groups.
+    pub fn checks(&self) -> impl Iterator<Item = &Node> {
+        let mut rest: Vec<&Node> = self.groups.iter().rev().collect();
+        std::iter::from_fn(move || {
+            loop {
+                let node = rest.pop()?;
+                if node.checks.is_empty() && !node.is_group() {
+                    return Some(node);
+                }
+                rest.extend(node.checks.iter().rev());
+            }
+        })
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Node> {
+        self.checks().filter(|check| check.status == Status::Failed)
+    }
+
+    /// How many checks passed.
+    pub fn passed(&self) -> usize {
+        self.checks().filter(|check| check.status == Status::Ok).count()
+    }
+
+    /// The failed checks with what was found, and without what was expected: for a denial, which
+    /// teaches the policy to no stranger.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.failures().map(|check| Refusal { code: check.code, found: check.found.clone() }).collect()
+    }
+
+    /// The verdict as people read it; `subject` is what was verified, as in `notes on 127.0.0.1`.
+    pub fn render(&self, subject: &str, style: Style) -> String {
+        render::text(self, subject, style)
+    }
+}
+
+impl Node {
+    pub(crate) fn group(code: Code, checks: Vec<Node>) -> Self {
+        let any = |status| checks.iter().any(|check| check.status == status);
+        let status = if any(Status::Failed) {
+            Status::Failed
+        } else if any(Status::Ok) {
+            Status::Ok
+        } else {
+            Status::NotChecked
+        };
+        Self { status, checks, ..Self::bare(code, status) }
+    }
+
+    pub(crate) fn check(
+        code: Code,
+        holds: bool,
+        found: impl Into<Value>,
+        comparison: Comparison,
+        expected: impl Into<Value>,
+        source: Source,
+    ) -> Self {
+        let (found, expected) = (found.into(), expected.into());
+        let status = if holds { Status::Ok } else { Status::Failed };
+        let hint = (!holds).then(|| advice::hint(code, &found)).flatten();
+        Self {
+            found,
+            comparison: Some(comparison),
+            expected,
+            source: Some(source),
+            hint,
+            ..Self::bare(code, status)
+        }
+    }
+
+    pub(crate) fn not_checked(code: Code, found: impl Into<Value>) -> Self {
+        Self { found: found.into(), ..Self::bare(code, Status::NotChecked) }
+    }
+
+    fn bare(code: Code, status: Status) -> Self {
+        Self {
+            code,
+            status,
+            found: Value::Nothing,
+            comparison: None,
+            expected: Value::Nothing,
+            source: None,
+            hint: None,
+            checks: Vec::new(),
+        }
+    }
+
+    fn is_group(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Hardware
+                | Code::Signer
+                | Code::Firmware
+                | Code::Guest
+                | Code::Platform
+                | Code::Image
+                | Code::Workload
+                | Code::Freshness
+                | Code::Channel
+        )
+    }
+}
+
+impl NotEstablished {
+    /// The sentence part that follows "Not established:".
+    pub const fn text(self) -> &'static str {
+        match self {
+            NotEstablished::MemoryConfidentiality => "that the machine keeps memory confidential (simulated)",
+            NotEstablished::LaunchMeasurement => "which image was launched",
+            NotEstablished::Workload => "which workload runs",
+            NotEstablished::Freshness => "that the evidence is recent",
+            NotEstablished::Channel => "that you are talking to this guest",
+            NotEstablished::Chip => "which chip it runs on",
+            NotEstablished::Revocation => "that no certificate was revoked",
+            NotEstablished::Availability => "availability",
+            NotEstablished::SideChannels => "side channels",
+        }
+    }
+}
