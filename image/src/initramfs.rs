@@ -30,17 +30,13 @@ pub(crate) fn base(init: Vec<u8>, required: &[Module], optional: &[Module]) -> R
     Ok(compress(&archive.to_bytes()))
 }
 
-/// The simulation segment: the device daemon as `/init`, and the modules it needs.
+/// The simulation segment: the device daemon as `/init`, and the modules it loads, in order of names.
 pub(crate) fn simulation(daemon: Vec<u8>, modules: &[Module]) -> Result<Vec<u8>, Error> {
     let mut archive = Archive::new();
     archive.file("init", 0o755, daemon)?;
-    let mut names = String::new();
     for module in modules {
-        let path = format!("sim/{}", module.file);
-        names += &format!("/{path}\n");
-        archive.file(&path, 0o644, module.bytes.clone())?;
+        archive.file(&format!("sim/{}", module.file), 0o644, module.bytes.clone())?;
     }
-    archive.file("sim/order", 0o644, names.into_bytes())?;
     Ok(compress(&archive.to_bytes()))
 }
 

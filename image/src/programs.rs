@@ -60,18 +60,14 @@ impl GuestPrograms {
 fn compile(workspace: &Path, target: &Path, progress: &mut dyn Progress) -> Result<ProgramPaths, Error> {
     let workspace = workspace.canonicalize().map_err(Error::reading(workspace))?;
     let flags = flags(&workspace)?;
-    let programs = [
-        ("casemate-init", "casemate-init"),
-        ("casemate-agent", "casemate-agent"),
-        ("casemate-simtee", "casemate-simtee-device"),
-    ];
-    for (done, (package, program)) in programs.into_iter().enumerate() {
+    let programs = ["casemate-init", "casemate-agent", "casemate-simtee-device"];
+    for (done, program) in programs.into_iter().enumerate() {
         progress.step(Step::Compiling, done, programs.len(), program);
         // One at a time: cargo would otherwise join the features that different packages ask for.
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(&workspace)
             .args(["build", "--locked", "--quiet", "--profile", "guest", "--target", TARGET])
-            .args(["--package", package, "--bin", program, "--target-dir"])
+            .args(["--package", program, "--bin", program, "--target-dir"])
             .arg(target)
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_BUILD_RUSTFLAGS")

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use casemate_api::handover;
 use casemate_rootfs::{Content, Kind, Limits, Metadata, Tree};
 
 use crate::{Error, RecipeRoot, deb, elf};
@@ -97,7 +98,7 @@ pub(crate) fn assemble(
     for link in &recipe.symlinks {
         root.add_symlink(link.path.as_bytes(), link.target.as_bytes())?;
     }
-    root.add_file(b"usr/lib/casemate/agent", Metadata::file(0o755), agent)?;
+    root.add_file(handover::AGENT.as_bytes(), Metadata::file(0o755), agent)?;
     Ok(root)
 }
 

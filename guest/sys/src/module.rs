@@ -20,6 +20,30 @@ pub fn load_all(order: &Path) -> Result<usize, Error> {
     Ok(count)
 }
 
+/// Loads those modules of the list that have something to drive on this machine.
+///
+/// Modules that answer `ENODEV` or `ENXIO` are left out, and so is a missing list.
+///
+/// # Errors
+/// [`Error::Call`] with the module, or the list, as its subject.
+pub fn load_available(list: &Path) -> Result<usize, Error> {
+    let text = match fs::read_to_string(list) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        result => result.map_err(Error::call("read", list))?,
+    };
+    let mut count = 0;
+    for path in text.lines().filter(|line| !line.is_empty()).map(Path::new) {
+        let file = fs::File::open(path).map_err(Error::call("open", path))?;
+        match sys::finit_module(&file) {
+            Ok(()) => count += 1,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => {}
+            Err(error) => return Err(Error::call("finit_module", path)(error)),
+        }
+    }
+    Ok(count)
+}
+
 /// Loads one uncompressed module without parameters.
 ///
 /// # Errors
@@ -40,6 +64,11 @@ mod tests {
     fn a_missing_list_is_named() {
         let error = load_all(Path::new("/nonexistent/order")).unwrap_err();
         assert!(error.to_string().starts_with("read /nonexistent/order: "), "{error}");
+    }
+
+    #[test]
+    fn a_missing_list_of_optional_modules_is_empty() {
+        assert_eq!(load_available(Path::new("/nonexistent/optional")).unwrap(), 0);
     }
 
     #[test]

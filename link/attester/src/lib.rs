@@ -4,7 +4,6 @@
 //! ([`SevGuest`]), or the report folder of configfs ([`Tsm`]). Whoever asks sees only [`Attester`].
 //!
 //! ```no_run
-//! use casemate_attester::Attester as _;
 //! use casemate_evidence::ReportData;
 //!
 //! let evidence = casemate_attester::open()?.evidence(&ReportData::from([0; 64]))?;
