@@ -9,6 +9,8 @@ use casemate_crypto::seal::Sealed;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Progress;
+
 /// Largest encoded request the agent reads, in bytes.
 pub const MAXIMUM_REQUEST_BYTES: usize = 768 * 1024;
 
@@ -68,9 +70,9 @@ pub enum AgentResponse {
     /// The last notice that was given; public, and not authenticated.
     #[n(3)]
     Phase {
-        /// CBOR of `casemate_api::progress::Progress`, as the host sees it go by.
-        #[cbor(n(0), with = "minicbor::bytes")]
-        progress: Vec<u8>,
+        /// As the host sees it go by.
+        #[n(0)]
+        progress: Progress,
     },
     /// Not answered, for a reason that anyone may know.
     #[n(4)]
@@ -121,10 +123,11 @@ pub struct OwnerCall {
 #[non_exhaustive]
 pub enum Command {
     /// Hand over the values that the manifest leaves open. The order's number is their version; a
-    /// version lower than the stored one is refused.
+    /// version lower than the stored one is refused, at any later boot as well.
     #[n(0)]
     DeliverSecrets {
-        /// One for each name in the manifest, sorted by name, none besides.
+        /// Sorted by name: each that the compose file gives no default, none that the manifest does not
+        /// name.
         #[n(0)]
         values: Vec<SecretValue>,
     },
@@ -252,7 +255,7 @@ pub enum Denial {
     /// Older than the version that is stored.
     #[n(5)]
     OlderVersion,
-    /// The values do not match the names in the manifest one for one.
+    /// A value that is needed is missing, one is unknown, or they are not sorted by name.
     #[n(6)]
     OtherNames,
     /// The manifest does not grant this to anyone.

@@ -190,7 +190,12 @@ impl Container<'_> {
         }
         for bind in self.binds {
             let access = if bind.read_only { "ro" } else { "rw" };
-            mounts.push(mount(&bind.target, "bind", &bind.source, &["rbind", "rprivate", "nosuid", "nodev", access]));
+            mounts.push(mount(
+                &bind.target,
+                "bind",
+                &bind.source,
+                &["rbind", "rprivate", "nosuid", "nodev", access],
+            ));
         }
         if self.service.init {
             let program = self.own_program.to_string_lossy();
@@ -228,15 +233,34 @@ const OPEN_FILES_HARD: u64 = 1_048_576;
 
 /// Docker's default set without AUDIT_WRITE, MKNOD and NET_RAW, which `cap_add` brings back.
 const DEFAULT_CAPABILITIES: &[&str] = &[
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP",
-    "SETUID", "SYS_CHROOT",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 
 /// Docker's list, and `/sys/kernel` with the guest's debugging and security switches.
 const MASKED: &[&str] = &[
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/kernel",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel",
 ];
 
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -18,7 +18,9 @@ use casemate_workload::manifest::Image;
 #[non_exhaustive]
 pub enum Error {
     /// The kernel refused: no such disk, too small, or its content is not what the manifest names.
-    #[error("image of service {service}, disk {serial}: {source}; upload the image named in compose.lock again")]
+    #[error(
+        "image of service {service}, disk {serial}: {source}; upload the image named in compose.lock again"
+    )]
     Refused {
         /// Service.
         service: String,

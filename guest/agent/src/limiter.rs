@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
         let mut limiter = Limiter::new(3, 250, 1_000);
-        assert_eq!([0, 0, 0, 0, 249].map(|after| limiter.allow(1_000 + after)), [true, true, true, false, false]);
+        assert_eq!(
+            [0, 0, 0, 0, 249].map(|after| limiter.allow(1_000 + after)),
+            [true, true, true, false, false]
+        );
         assert_eq!([250, 251, 500].map(|after| limiter.allow(1_000 + after)), [true, false, true]);
     }
 

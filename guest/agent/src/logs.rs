@@ -70,14 +70,19 @@ impl Log {
 ///
 /// # Errors
 /// What the file system says; a log that was never begun is empty.
-pub fn read(folder: &Path, tail: usize, since_ms: Option<u64>, maximum_bytes: usize) -> io::Result<Vec<LogLine>> {
+pub fn read(
+    folder: &Path,
+    tail: usize,
+    since_ms: Option<u64>,
+    maximum_bytes: usize,
+) -> io::Result<Vec<LogLine>> {
     let mut lines = Vec::new();
     let mut room = maximum_bytes;
     for name in [CURRENT, PREVIOUS] {
         let text = end_of(&folder.join(name), maximum_bytes as u64)?;
         for entry in text.split(|byte| *byte == b'\n').rev().filter(|entry| !entry.is_empty()) {
             let Some(line) = parse(entry) else { continue };
-            let size = entry.len() + LINE_OVERHEAD_BYTES;
+            let size = line.text.len() + LINE_OVERHEAD_BYTES;
             if lines.len() >= tail || since_ms.is_some_and(|since| line.time_ms <= since) || size > room {
                 lines.reverse();
                 return Ok(lines);

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use simple_dns::rdata::{A, RData};
-use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE};
+use simple_dns::{
+    CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
+};
 
 /// The names that exist.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +43,8 @@ impl Zone {
         egress: impl IntoIterator<Item = (String, usize)>,
     ) -> Self {
         let mut zone = Zone::default();
-        zone.services.extend(services.into_iter().map(|(name, address)| (name.to_ascii_lowercase(), address)));
+        zone.services
+            .extend(services.into_iter().map(|(name, address)| (name.to_ascii_lowercase(), address)));
         for (name, rule) in egress {
             zone.egress.entry(name.to_ascii_lowercase()).or_default().push(rule);
         }
@@ -208,7 +211,12 @@ mod tests {
     fn upstream(id: u16, name: &str, records: &[(Ipv4Addr, u32)]) -> Vec<u8> {
         let mut packet = Packet::new_reply(id);
         let name = Name::new(name).unwrap();
-        packet.questions.push(Question::new(name.clone(), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false));
+        packet.questions.push(Question::new(
+            name.clone(),
+            QTYPE::TYPE(TYPE::A),
+            QCLASS::CLASS(CLASS::IN),
+            false,
+        ));
         for (address, ttl) in records {
             let data = RData::A(A { address: u32::from(*address) });
             packet.answers.push(ResourceRecord::new(name.clone(), CLASS::IN, *ttl, data));
@@ -267,7 +275,11 @@ mod tests {
     #[test]
     fn upstream_answers_are_bounded_and_filtered() {
         let own = [Ipv4Addr::new(172, 30, 0, 10), Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 2, 2)];
-        let records: Vec<_> = own.iter().map(|a| (*a, 5)).chain((0..20).map(|i| (Ipv4Addr::new(8, 8, 8, i), 9_999_999))).collect();
+        let records: Vec<_> = own
+            .iter()
+            .map(|a| (*a, 5))
+            .chain((0..20).map(|i| (Ipv4Addr::new(8, 8, 8, i), 9_999_999)))
+            .collect();
         let found = read_upstream(&upstream(9, "api.example.org", &records), 9, "api.example.org").unwrap();
         assert_eq!(found.addresses.len(), MAXIMUM_ADDRESSES);
         assert!(found.addresses.iter().all(|a| a.octets()[0] == 8));

@@ -126,6 +126,8 @@ pub fn rules(published: &[Publish], egress: &[EgressRule]) -> String {
     for (index, rule) in egress.iter().enumerate() {
         let _ = writeln!(text, "  iifname \"cm0\" oifname \"eth0\" {} accept", condition(index, rule));
     }
+    // A container hears at once that it may not, instead of waiting; the host hears nothing.
+    text.push_str("  iifname \"cm0\" reject with icmpx admin-prohibited\n");
     text.push_str(" }\n}\ntable ip casemate_nat {\n chain prerouting {\n  type nat hook prerouting priority dstnat; policy accept;\n");
     for port in published {
         let _ = writeln!(
@@ -190,7 +192,11 @@ mod tests {
 
     fn egress() -> Vec<EgressRule> {
         vec![
-            EgressRule { to: EgressTarget::Name("api.example.org".into()), port: 443, protocol: Protocol::Tcp },
+            EgressRule {
+                to: EgressTarget::Name("api.example.org".into()),
+                port: 443,
+                protocol: Protocol::Tcp,
+            },
             EgressRule {
                 to: EgressTarget::Ipv4 { address: u32::from(Ipv4Addr::new(192, 0, 2, 0)), prefix: 24 },
                 port: 123,
@@ -221,6 +227,7 @@ mod tests {
   type filter hook forward priority filter; policy drop;
   ct state established,related accept
   iifname "eth0" oifname "cm0" ct status dnat accept
+  iifname "cm0" reject with icmpx admin-prohibited
  }
 }
 table ip casemate_nat {

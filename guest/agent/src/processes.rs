@@ -55,7 +55,12 @@ pub fn start(command: &mut Command) -> io::Result<Program> {
 ///
 /// # Errors
 /// What starting it answers; a program that fails or takes too long is no error.
-pub fn run(command: &mut Command, input: &[u8], limit: Duration, output_bytes: usize) -> io::Result<Finished> {
+pub fn run(
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+    output_bytes: usize,
+) -> io::Result<Finished> {
     let (mut reader, writer) = io::pipe()?;
     let deadline = Instant::now() + limit;
     command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);

@@ -42,7 +42,8 @@ pub fn serve(socket: UdpSocket, upstream: SocketAddr, zone: &Zone, open: Arc<Ope
                     running.fetch_sub(1, Ordering::AcqRel);
                     continue; // the container asks again
                 }
-                let (socket, running, open, query) = (socket.clone(), running.clone(), open.clone(), query.to_vec());
+                let (socket, running, open, query) =
+                    (socket.clone(), running.clone(), open.clone(), query.to_vec());
                 let ask = move || {
                     let resolved = ask_upstream(upstream, &name).filter(|found| {
                         found.addresses.is_empty() || open(&rules, &found.addresses, found.ttl_seconds)
@@ -147,7 +148,8 @@ mod tests {
         let resolver = socket.local_addr().unwrap();
         let upstream = upstream();
         // The rules of `shut` cannot be opened.
-        let open: Arc<OpenEgress> = Arc::new(|rules, addresses, ttl| rules == [0] && addresses == [PUBLIC] && ttl == 300);
+        let open: Arc<OpenEgress> =
+            Arc::new(|rules, addresses, ttl| rules == [0] && addresses == [PUBLIC] && ttl == 300);
         std::thread::spawn(move || serve(socket, upstream, &zone, open));
         assert_eq!(ask(resolver, "db"), (RCODE::NoError, vec![Ipv4Addr::new(172, 30, 0, 10)]));
         assert_eq!(ask(resolver, "api.example.org"), (RCODE::NoError, vec![PUBLIC]));

@@ -163,7 +163,11 @@ impl Schedule {
     }
 
     fn dependencies_met(&self, index: usize) -> bool {
-        self.slots[index].rules.depends_on.iter().all(|&(other, condition)| self.slots[other].meets(condition))
+        self.slots[index]
+            .rules
+            .depends_on
+            .iter()
+            .all(|&(other, condition)| self.slots[other].meets(condition))
     }
 
     fn check_health(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
@@ -205,9 +209,11 @@ impl Schedule {
         let unmet = |other: usize| {
             self.slots.iter().any(|slot| {
                 matches!(slot.state, State::Waiting)
-                    && slot.rules.depends_on.iter().any(|&(on, condition)| {
-                        on == other && !self.slots[other].meets(condition)
-                    })
+                    && slot
+                        .rules
+                        .depends_on
+                        .iter()
+                        .any(|&(on, condition)| on == other && !self.slots[other].meets(condition))
             })
         };
         (0..self.slots.len()).find(|&index| {
@@ -225,7 +231,8 @@ impl Schedule {
         }
         for index in 0..self.slots.len() {
             let needed = self.slots.iter().any(|slot| {
-                !matches!(slot.state, State::Exited) && slot.rules.depends_on.iter().any(|&(on, _)| on == index)
+                !matches!(slot.state, State::Exited)
+                    && slot.rules.depends_on.iter().any(|&(on, _)| on == index)
             });
             let slot = &mut self.slots[index];
             match slot.state {
@@ -301,7 +308,8 @@ impl Slot {
 
     fn started(&mut self, now_ms: u64) {
         if matches!(self.state, State::Starting) {
-            let next_check_ms = self.rules.healthcheck.as_ref().map(|_| now_ms.saturating_add(FIRST_CHECK_MS));
+            let next_check_ms =
+                self.rules.healthcheck.as_ref().map(|_| now_ms.saturating_add(FIRST_CHECK_MS));
             self.state = State::Running { since_ms: now_ms, next_check_ms };
         }
     }

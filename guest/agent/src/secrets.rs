@@ -126,7 +126,9 @@ impl Store {
 
     fn read(&self) -> Result<Option<Stored>, Error> {
         let mut bytes = Zeroizing::new(Vec::new());
-        match File::open(&self.path).and_then(|file| file.take(MAXIMUM_BYTES as u64 + 1).read_to_end(&mut bytes)) {
+        match File::open(&self.path)
+            .and_then(|file| file.take(MAXIMUM_BYTES as u64 + 1).read_to_end(&mut bytes))
+        {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(Error::File { path: self.path.clone(), source }),
@@ -140,7 +142,8 @@ impl Store {
         let bytes = Zeroizing::new(to_cbor(stored));
         let beside = self.path.with_extension("new");
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&beside, &self.path)?;
@@ -200,7 +203,10 @@ mod tests {
     }
 
     fn values(pairs: &[(&str, &str)]) -> Vec<SecretValue> {
-        pairs.iter().map(|(name, value)| SecretValue { name: (*name).into(), value: value.as_bytes().into() }).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| SecretValue { name: (*name).into(), value: value.as_bytes().into() })
+            .collect()
     }
 
     fn store() -> (tempfile::TempDir, Store) {
@@ -264,7 +270,10 @@ mod tests {
         let (_folder, store) = store();
         fs::write(&store.path, b"x").unwrap();
         assert!(matches!(store.load(&workload()), Err(Error::Damaged { .. })));
-        assert!(matches!(store.deliver(&workload(), &wanted(), 9, values(&[("PASSWORD", "p")])), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            store.deliver(&workload(), &wanted(), 9, values(&[("PASSWORD", "p")])),
+            Err(Error::Damaged { .. })
+        ));
     }
 
     #[test]

@@ -57,8 +57,10 @@ impl Complaint {
     /// Makes `output` printable and short.
     pub fn new(output: &[u8]) -> Self {
         let text = String::from_utf8_lossy(&output[..output.len().min(COMPLAINT_BYTES)]);
-        let words: Vec<_> =
-            text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
+        let words: Vec<_> = text
+            .split(|c: char| c.is_control() || c.is_whitespace())
+            .filter(|word| !word.is_empty())
+            .collect();
         Complaint(words.join(" "))
     }
 }

@@ -119,7 +119,8 @@ fn memberships(name: &str, main_gid: u32, group: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# a comment\npostgres:x:999:998::/var/lib/postgresql:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\n# a comment\npostgres:x:999:998::/var/lib/postgresql:\n";
     const GROUP: &str = "root:x:0:\ntls:x:101:postgres,www\nadm:x:4:postgres\npostgres:x:998:\n";
 
     fn user(uid: u32, gid: u32, groups: &[u32], home: &str) -> User {

@@ -1,0 +1,70 @@
+//! What does this guest show of itself?
+
+use std::sync::{Mutex, PoisonError};
+
+use casemate_attester::{Certificate, CertificateKind, Evidence};
+use casemate_evidence::ReportData;
+use casemate_evidence::bundle::{Bundle, Item, SnpCertificates};
+
+/// Why there is no evidence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The platform gave none.
+    #[error(transparent)]
+    Attester(Box<casemate_attester::Error>),
+    /// The platform gave a kind of evidence that this version cannot bundle.
+    #[error("evidence of a kind that this version cannot bundle; update the guest image")]
+    Kind,
+}
+
+/// A bundle with a report that carries `report_data`, the endorsements that came with it, and `items`.
+///
+/// Reports are asked for one after the other, since the hardware makes one at a time.
+///
+/// # Errors
+/// [`Error`].
+pub fn collect(report_data: &ReportData, items: Vec<Item>) -> Result<Vec<u8>, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let evidence = {
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        casemate_attester::open()
+            .and_then(|attester| attester.evidence(report_data))
+            .map_err(|error| Error::Attester(Box::new(error)))?
+    };
+    let Evidence::Snp { report, certificates } = evidence else { return Err(Error::Kind) };
+    let own = [Item::SnpReport(report.as_bytes().to_vec().into())];
+    let carried = chain(&certificates).map(Item::SnpCertificates);
+    Ok(Bundle::new(own.into_iter().chain(carried).chain(items)).to_bytes())
+}
+
+/// The chain that the host sent along, if it is whole. It is a convenience, checked by the Verifier.
+fn chain(certificates: &[Certificate]) -> Option<SnpCertificates> {
+    let of = |kinds: &[CertificateKind]| {
+        let found = certificates.iter().find(|certificate| kinds.contains(&certificate.kind));
+        found.map(|certificate| certificate.bytes.clone().into())
+    };
+    Some(SnpCertificates {
+        leaf: of(&[CertificateKind::Vcek, CertificateKind::Vlek])?,
+        intermediate: of(&[CertificateKind::Ask])?,
+        root: of(&[CertificateKind::Ark])?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_chain_is_no_chain() {
+        let certificate = |kind| Certificate { kind, bytes: vec![1] };
+        let (leaf, ask, ark) = (
+            certificate(CertificateKind::Vcek),
+            certificate(CertificateKind::Ask),
+            certificate(CertificateKind::Ark),
+        );
+        assert!(chain(&[leaf.clone(), ark.clone()]).is_none());
+        assert!(chain(&[leaf, ark, ask]).is_some());
+        assert!(chain(&[]).is_none());
+    }
+}
