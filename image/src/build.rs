@@ -125,6 +125,20 @@ pub fn build(
 /// # Errors
 /// [`Error::NoArchive`], [`Error::NoPackage`], [`Error::KernelPackage`], [`Error::Failed`], [`Error::Start`].
 pub fn lock(recipe: &Recipe, cache: &Path, progress: &mut dyn Progress) -> Result<Lock, Error> {
+    let _alone = alone_in(cache)?;
+    candidates(recipe, cache, progress)
+}
+
+/// Waits until nobody else changes the cache, and keeps others out until dropped.
+fn alone_in(cache: &Path) -> Result<fs::File, Error> {
+    let path = cache.join(".lock");
+    fs::create_dir_all(cache).map_err(Error::writing(cache))?;
+    let file = fs::File::create(&path).map_err(Error::writing(&path))?;
+    file.lock().map_err(Error::writing(&path))?;
+    Ok(file)
+}
+
+fn candidates(recipe: &Recipe, cache: &Path, progress: &mut dyn Progress) -> Result<Lock, Error> {
     let mut archive = Archive::new(&cache.join("apt"));
     let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (suite, name) in recipe.packages() {
@@ -210,7 +224,7 @@ fn fetch(
     for (suite, name) in recipe.packages() {
         wanted.find(suite, name)?;
     }
-    fs::create_dir_all(&options.cache).map_err(Error::writing(&options.cache))?;
+    let _alone = alone_in(&options.cache)?;
     let missing = |lock: &Lock| -> Result<Vec<LockedPackage>, Error> {
         let mut missing = Vec::new();
         for package in &lock.package {
@@ -227,7 +241,7 @@ fn fetch(
     if missing(wanted)?.is_empty() {
         return Ok(wanted.clone());
     }
-    let found = lock(recipe, &options.cache, progress)?;
+    let found = candidates(recipe, &options.cache, progress)?;
     let differences = wanted.differences(&found);
     for difference in &differences {
         progress.differs(difference);

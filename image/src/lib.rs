@@ -44,6 +44,6 @@ mod root;
 pub use build::{BuildOptions, BuiltImage, build, lock, verify};
 pub use error::Error;
 pub use lock::{Difference, Lock, LockMode, LockedPackage};
-pub use programs::{GuestPrograms, ProgramPaths};
+pub use programs::{GuestPrograms, ProgramPaths, build_program};
 pub use progress::{Progress, Silent, Step};
 pub use recipe::{Recipe, RecipeFirmware, RecipeKernel, RecipeRoot};

@@ -57,34 +57,43 @@ impl GuestPrograms {
     }
 }
 
-fn compile(workspace: &Path, target: &Path, progress: &mut dyn Progress) -> Result<ProgramPaths, Error> {
+/// Compiles one of the guest's programs (package and program have the same name) from the workspace, and
+/// says where it is. The same sources and compiler give the same bytes, wherever they are.
+///
+/// # Errors
+/// [`Error::Start`], [`Error::Failed`].
+pub fn build_program(workspace: &Path, target: &Path, program: &str) -> Result<PathBuf, Error> {
     let workspace = workspace.canonicalize().map_err(Error::reading(workspace))?;
-    let flags = flags(&workspace)?;
-    let programs = ["casemate-init", "casemate-agent", "casemate-simtee-device"];
-    for (done, program) in programs.into_iter().enumerate() {
-        progress.step(Step::Compiling, done, programs.len(), program);
-        // One at a time: cargo would otherwise join the features that different packages ask for.
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(&workspace)
-            .args(["build", "--locked", "--quiet", "--profile", "guest", "--target", TARGET])
-            .args(["--package", program, "--bin", program, "--target-dir"])
-            .arg(target)
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_BUILD_RUSTFLAGS")
-            .env_remove("RUSTC_WRAPPER")
-            .env("CARGO_ENCODED_RUSTFLAGS", &flags)
-            .status()
-            .map_err(|source| Error::Start { program: "cargo", source })?;
-        if !status.success() {
-            return Err(Error::Failed { program: "cargo", status, said: program.into() });
-        }
+    // A program at a time: cargo would otherwise join the features that different packages ask for.
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(&workspace)
+        .args(["build", "--locked", "--quiet", "--profile", "guest", "--target", TARGET])
+        .args(["--package", program, "--bin", program, "--target-dir"])
+        .arg(target)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_BUILD_RUSTFLAGS")
+        .env_remove("RUSTC_WRAPPER")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace)?)
+        .status()
+        .map_err(|source| Error::Start { program: "cargo", source })?;
+    if !status.success() {
+        return Err(Error::Failed { program: "cargo", status, said: program.into() });
     }
-    progress.step(Step::Compiling, programs.len(), programs.len(), "");
-    let folder = target.join(TARGET).join("guest");
+    Ok(target.join(TARGET).join("guest").join(program))
+}
+
+fn compile(workspace: &Path, target: &Path, progress: &mut dyn Progress) -> Result<ProgramPaths, Error> {
+    let target = std::path::absolute(target).map_err(Error::reading(target))?;
+    let mut done = 0;
+    let mut build = |program| {
+        progress.step(Step::Compiling, done, 3, program);
+        done += 1;
+        build_program(workspace, &target, program)
+    };
     Ok(ProgramPaths {
-        init: folder.join("casemate-init"),
-        agent: folder.join("casemate-agent"),
-        simtee_device: folder.join("casemate-simtee-device"),
+        init: build("casemate-init")?,
+        agent: build("casemate-agent")?,
+        simtee_device: build("casemate-simtee-device")?,
     })
 }
 

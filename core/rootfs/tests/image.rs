@@ -58,7 +58,7 @@ fn varied() -> Tree {
     tree.add(b"disk", file(0o660), Kind::BlockDevice { major: 259, minor: 70_000 }).unwrap();
     tree.add(b"pipe", file(0o600), Kind::Fifo).unwrap();
     let mut capable = file(0o755);
-    capable.xattrs.insert(b"security.capability".to_vec(), [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0].repeat(1));
+    capable.xattrs.insert(b"security.capability".to_vec(), vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0]);
     capable.xattrs.insert(b"user.note".to_vec(), b"hello".to_vec());
     tree.add(b"capable", capable, Kind::File(Content::Bytes(vec![b'c'; 100]))).unwrap();
     tree
