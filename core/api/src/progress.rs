@@ -109,6 +109,29 @@ pub enum Phase {
     },
 }
 
+impl std::fmt::Display for Phase {
+    /// One line for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Phase::Booted => f.write_str("booted"),
+            Phase::RootVerified => f.write_str("root verified"),
+            Phase::ManifestAccepted => f.write_str("manifest accepted"),
+            Phase::Attesting { seats } => write!(f, "attesting to {seats} seats"),
+            Phase::KeysGranted { granted, seats } => write!(f, "{granted} of {seats} seats granted the keys"),
+            Phase::VolumeFormatted { volume } => write!(f, "volume {volume} formatted"),
+            Phase::VolumeOpened { volume } => write!(f, "volume {volume} opened"),
+            Phase::Switched => f.write_str("agent started"),
+            Phase::AwaitingSecrets => f.write_str("waiting for secrets from the owner"),
+            Phase::Starting { service } => write!(f, "starting {service}"),
+            Phase::Healthy { service } => write!(f, "{service} healthy"),
+            Phase::Ready => f.write_str("ready"),
+            Phase::Stopping => f.write_str("stopping"),
+            Phase::Stopped => f.write_str("stopped"),
+            Phase::Failed { code, message } => write!(f, "failed ({code}): {message}"),
+        }
+    }
+}
+
 /// Which check or step of a guest failed. `docs/reference/boot.md` explains each.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
@@ -203,6 +226,13 @@ pub enum FailureCode {
     SecretsRefused,
 }
 
+impl std::fmt::Display for FailureCode {
+    /// The name that JSON and the documentation use.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +262,7 @@ mod tests {
         let phase = Phase::Failed { code: FailureCode::KeysDenied, message: "no".into() };
         let json = serde_json::to_string(&phase).unwrap();
         assert_eq!(json, r#"{"name":"failed","code":"keys_denied","message":"no"}"#);
+        assert_eq!(phase.to_string(), "failed (keys_denied): no");
     }
 
     #[test]

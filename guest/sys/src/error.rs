@@ -44,14 +44,6 @@ pub enum Error {
         /// Partitions with that name.
         count: usize,
     },
-    /// No virtio-serial port carries this name.
-    #[error("no virtio-serial port named {name:?} among {found:?}; the host must attach it")]
-    NoPort {
-        /// Name looked for.
-        name: String,
-        /// Names found.
-        found: Vec<String>,
-    },
     /// A device-mapper name or parameter does not fit the kernel's structures.
     #[error("device-mapper {what} has {found} bytes, at most {maximum} fit")]
     DeviceMapperTooLong {

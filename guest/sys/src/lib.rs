@@ -22,7 +22,6 @@ pub mod entropy;
 mod error;
 pub mod module;
 pub mod mount;
-pub mod port;
 pub mod power;
 pub mod process;
 mod sys;

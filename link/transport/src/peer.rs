@@ -156,7 +156,7 @@ impl Peer {
             }
             open.insert(id, answer);
         }
-        let result = match shared.frames.try_send(bytes) {
+        let result = match shared.frames.try_send(Outgoing::Bytes(bytes)) {
             Ok(()) => match answered.recv_timeout(timeout) {
                 Ok(result) => result,
                 Err(RecvTimeoutError::Timeout) => {
@@ -179,10 +179,27 @@ impl Peer {
     pub fn notify(&self, body: Vec<u8>) -> Result<(), CallError> {
         let shared = &self.owner.shared;
         let bytes = encode(&Frame::Notice { body })?;
-        shared.frames.try_send(bytes).map_err(|error| match error {
+        shared.frames.try_send(Outgoing::Bytes(bytes)).map_err(|error| match error {
             TrySendError::Full(_) => CallError::Busy { maximum: shared.limits.queued_frames },
             TrySendError::Disconnected(_) => CallError::Closed,
         })
+    }
+
+    /// Waits until everything queued so far is written, at most `timeout`; false if it was not.
+    ///
+    /// For a process that is about to end: dropping a peer drops what is queued.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let (written, wait) = sync_channel(1);
+        let mut barrier = Outgoing::Barrier(written);
+        while let Err(TrySendError::Full(back)) = self.owner.shared.frames.try_send(barrier) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            barrier = back;
+            std::thread::sleep(ABSENCE);
+        }
+        wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
 
     /// True once the stream has ended for good.
@@ -218,8 +235,15 @@ struct Job {
     body: Vec<u8>,
 }
 
+/// What the writing thread is given.
+enum Outgoing {
+    Bytes(Vec<u8>),
+    /// Answered once everything before it is written.
+    Barrier(SyncSender<()>),
+}
+
 struct Shared {
-    frames: SyncSender<Vec<u8>>,
+    frames: SyncSender<Outgoing>,
     limits: Limits,
     open: Mutex<HashMap<u64, SyncSender<Answer>>>,
     answering: Mutex<HashSet<u64>>,
@@ -300,7 +324,7 @@ impl Shared {
     /// Asks for a mark after having lost the place in the stream.
     fn begin_anew(&self) {
         self.interrupt_calls();
-        let _ = self.frames.try_send(encode_mark(Mark::Ask).to_vec());
+        let _ = self.frames.try_send(Outgoing::Bytes(encode_mark(Mark::Ask).to_vec()));
     }
 
     fn take(&self, event: Event, jobs: &SyncSender<Job>, handler: &dyn Handler) {
@@ -313,7 +337,7 @@ impl Shared {
                     let _ = self.meeting.try_send(());
                 } else if mark == Mark::Ask {
                     self.interrupt_calls();
-                    let _ = self.frames.try_send(Vec::new()); // wakes the writer, if it sleeps
+                    let _ = self.frames.try_send(Outgoing::Bytes(Vec::new())); // wakes the writer, if it sleeps
                 }
             }
             Event::Frame(Frame::Reply { id, body }) => self.deliver(id, Ok(body)),
@@ -357,7 +381,7 @@ impl Shared {
 
     /// Queues an answer, dropping it if nothing of the last answers was taken within a while.
     fn send(&self, frame: &Frame) {
-        let mut bytes = match (encode(frame), frame) {
+        let bytes = match (encode(frame), frame) {
             (Ok(bytes), _) => bytes,
             (Err(_), Frame::Reply { id, .. }) => {
                 encode(&Frame::Failure { id: *id, code: FailureCode::AnswerTooLarge }).expect("it is small")
@@ -365,11 +389,12 @@ impl Shared {
             (Err(_), _) => return,
         };
         let deadline = Instant::now() + self.limits.frame_time;
-        while let Err(TrySendError::Full(back)) = self.frames.try_send(bytes) {
+        let mut outgoing = Outgoing::Bytes(bytes);
+        while let Err(TrySendError::Full(back)) = self.frames.try_send(outgoing) {
             if self.is_closed() || Instant::now() > deadline {
                 return;
             }
-            bytes = back;
+            outgoing = back;
             std::thread::sleep(ABSENCE);
         }
     }
@@ -378,7 +403,7 @@ impl Shared {
         &self,
         mut file: File,
         met: &Receiver<()>,
-        queue: &Receiver<Vec<u8>>,
+        queue: &Receiver<Outgoing>,
         end_of_file: EndOfFile,
     ) {
         if write_ready(&mut file, &encode_mark(Mark::Ask), end_of_file, &self.closed).is_err() {
@@ -395,8 +420,14 @@ impl Shared {
             if write_ready(&mut file, &bytes, end_of_file, &self.closed).is_err() {
                 return self.close();
             }
-            let Some(next) = self.wait_for(queue) else { return };
-            bytes = next;
+            bytes = match self.wait_for(queue) {
+                None => return,
+                Some(Outgoing::Bytes(next)) => next,
+                Some(Outgoing::Barrier(written)) => {
+                    let _ = written.try_send(());
+                    Vec::new()
+                }
+            };
         }
     }
 

@@ -47,6 +47,11 @@ impl Release {
         self.lease_ms
     }
 
+    /// Seats that granted.
+    pub fn granted(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// What the seats found behind the evidence.
     pub fn trust_class(&self) -> TrustClass {
         self.trust_class
