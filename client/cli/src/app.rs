@@ -1,0 +1,306 @@
+//! Which app is this folder, and what has its owner signed?
+//!
+//! `.casemate/app.toml` beside the compose file holds the app's genesis and the numbers used so far.
+//! Nothing in it is secret; losing it loses the app's id, and with it the keys to its volumes.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use casemate_canon::{from_cbor, to_cbor};
+use casemate_crypto::sign::{PublicKey, SigningKey};
+use casemate_record::{
+    AppId, Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, PolicyDigest, Salt, Signed,
+    UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, files, random};
+
+/// The app of a folder.
+#[derive(Debug)]
+pub struct App {
+    path: PathBuf,
+    /// Its genesis.
+    pub genesis: Genesis,
+    stored: Stored,
+}
+
+/// Why an app's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// Not what this program writes.
+    #[error("{path} is damaged; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another owner.
+    #[error("{path} belongs to owner {expected}, your key is {found}")]
+    OtherOwner {
+        /// The file.
+        path: PathBuf,
+        /// Owner in the genesis.
+        expected: PublicKey,
+        /// This person's key.
+        found: PublicKey,
+    },
+    /// A volume of a name that no record can carry.
+    #[error("volume name '{name}' is not usable in a record")]
+    VolumeName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl App {
+    /// The app of `folder`, made now if there is none.
+    ///
+    /// # Errors
+    /// [`AppError`], [`Error::File`].
+    pub fn open_or_create(folder: &Path, owner: &PublicKey) -> Result<Self, Error> {
+        let path = place(folder);
+        if path.exists() {
+            let app = Self::open(folder)?;
+            if app.genesis.owner != *owner {
+                return Err(AppError::OtherOwner { path, expected: app.genesis.owner, found: *owner }.into());
+            }
+            return Ok(app);
+        }
+        let genesis = Genesis {
+            owner: *owner,
+            authority: Authority::Local,
+            upgrade_rule: UpgradeRule::Owner,
+            salt: Salt::from(random::bytes()),
+        };
+        let stored = Stored {
+            version: 1,
+            app_id: genesis.app_id(),
+            genesis: hex::encode(to_cbor(&genesis)),
+            authority: None,
+            last_instance: 0,
+            last_order: 0,
+            last_volume: 0,
+            instance: BTreeMap::new(),
+        };
+        let app = App { path, genesis, stored };
+        app.save()?;
+        Ok(app)
+    }
+
+    /// The app of `folder`.
+    ///
+    /// # Errors
+    /// [`AppError::Damaged`], [`Error::File`].
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let path = place(folder);
+        let text = files::read_text(&path, 1 << 20)?;
+        let damaged = || AppError::Damaged { path: path.clone() };
+        let stored: Stored = toml::from_str(&text).map_err(|_| damaged())?;
+        let genesis = hex::decode(&stored.genesis).map_err(|_| damaged())?;
+        let genesis: Genesis = from_cbor(&genesis, Genesis::MAXIMUM_BYTES).map_err(|_| damaged())?;
+        if stored.version != 1 || genesis.app_id() != stored.app_id {
+            return Err(damaged().into());
+        }
+        Ok(App { path, genesis, stored })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> AppId {
+        self.stored.app_id
+    }
+
+    /// The owner's word that it may run this workload under this policy.
+    ///
+    /// The same word is given again for the same workload and policy, with the same number.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn authorise(
+        &mut self,
+        key: &SigningKey,
+        workload_digest: WorkloadDigest,
+        policy_digest: PolicyDigest,
+    ) -> Result<Signed<AuthorityRecord>, Error> {
+        let same = |record: &&StoredAuthority| {
+            record.workload_digest == workload_digest && record.policy_digest == policy_digest
+        };
+        let number = match self.stored.authority.as_ref().filter(same) {
+            Some(record) => record.number,
+            None => self.stored.authority.as_ref().map_or(0, |record| record.number) + 1,
+        };
+        self.stored.authority = Some(StoredAuthority { number, workload_digest, policy_digest });
+        self.save()?;
+        let record = AuthorityRecord { app_id: self.id(), number, workload_digest, policy_digest };
+        Ok(Signed::sign(key, &record))
+    }
+
+    /// The instance called `name`, made now if there is none, and the owner's word that it exists.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn instance(
+        &mut self,
+        key: &SigningKey,
+        name: &str,
+    ) -> Result<(InstanceId, Signed<InstanceRecord>), Error> {
+        let stored = match self.stored.instance.get(name) {
+            Some(stored) => stored.clone(),
+            None => {
+                self.stored.last_instance += 1;
+                let id = InstanceId::from(random::bytes());
+                let new = StoredInstance { id, number: self.stored.last_instance };
+                self.stored.instance.insert(name.to_owned(), new.clone());
+                self.save()?;
+                new
+            }
+        };
+        let record = InstanceRecord { app_id: self.id(), instance: stored.id, number: stored.number };
+        Ok((stored.id, Signed::sign(key, &record)))
+    }
+
+    /// The instance called `name`.
+    pub fn known_instance(&self, name: &str) -> Option<InstanceId> {
+        self.stored.instance.get(name).map(|stored| stored.id)
+    }
+
+    /// A number for the next order; kept before it is used, so that none is used twice.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn next_order(&mut self) -> Result<u64, Error> {
+        // Rises with time as well, should the file be restored from a backup.
+        self.stored.last_order = (self.stored.last_order + 1).max(crate::clock::now_ms());
+        self.save()?;
+        Ok(self.stored.last_order)
+    }
+
+    /// The owner's word that a volume of an instance is to be erased. The instance is forgotten.
+    ///
+    /// # Errors
+    /// [`AppError::VolumeName`], [`Error::File`].
+    pub fn erase_volume(
+        &mut self,
+        key: &SigningKey,
+        instance: InstanceId,
+        volume: &str,
+    ) -> Result<Signed<VolumeRecord>, Error> {
+        self.stored.last_volume += 1;
+        self.save()?;
+        let name = VolumeName::new(volume).map_err(|_| AppError::VolumeName { name: volume.to_owned() })?;
+        let record = VolumeRecord {
+            app_id: self.id(),
+            instance,
+            volume: name,
+            number: self.stored.last_volume,
+            action: VolumeAction::Erase,
+        };
+        Ok(Signed::sign(key, &record))
+    }
+
+    /// Forgets the instance called `name`: the next `up` makes another.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn forget_instance(&mut self, name: &str) -> Result<(), Error> {
+        self.stored.instance.remove(name);
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        let text = format!(
+            "# The identity of this app. Keep it: without it, its volumes cannot be opened again.\n{}",
+            toml::to_string(&self.stored).expect("an app's file is plain data")
+        );
+        files::write_private(&self.path, text.as_bytes())
+    }
+}
+
+fn place(folder: &Path) -> PathBuf {
+    folder.join(".casemate/app.toml")
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    app_id: AppId,
+    /// CBOR, hexadecimal.
+    genesis: String,
+    last_instance: u64,
+    last_order: u64,
+    last_volume: u64,
+    authority: Option<StoredAuthority>,
+    #[serde(default)]
+    instance: BTreeMap<String, StoredInstance>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredAuthority {
+    number: u64,
+    workload_digest: WorkloadDigest,
+    policy_digest: PolicyDigest,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredInstance {
+    id: InstanceId,
+    number: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32]).unwrap()
+    }
+
+    #[test]
+    fn the_same_word_has_the_same_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let word = |app: &mut App, digest: u8| {
+            app.authorise(&owner(), [digest; 32].into(), [9; 32].into()).unwrap().claimed().unwrap().number
+        };
+        assert_eq!(
+            [word(&mut app, 1), word(&mut app, 1), word(&mut app, 2), word(&mut app, 1)],
+            [1, 1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn instances_are_kept_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let (first, record) = app.instance(&owner(), "notes").unwrap();
+        let app_id = app.id();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        assert_eq!((app.id(), app.instance(&owner(), "notes").unwrap()), (app_id, (first, record)));
+        app.forget_instance("notes").unwrap();
+        let (second, record) = app.instance(&owner(), "notes").unwrap();
+        assert_ne!(second, first);
+        assert_eq!(record.claimed().unwrap().number, 2);
+    }
+
+    #[test]
+    fn another_owner_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let other = SigningKey::from_bytes(&[8; 32]).unwrap().public();
+        let error = App::open_or_create(folder.path(), &other).unwrap_err();
+        assert!(matches!(error, Error::App(AppError::OtherOwner { .. })));
+    }
+
+    #[test]
+    fn order_numbers_rise() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let first = app.next_order().unwrap();
+        assert!(app.next_order().unwrap() > first);
+    }
+}

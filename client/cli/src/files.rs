@@ -1,0 +1,63 @@
+//! How are files read and written, and what is said when that fails?
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use crate::Error;
+
+/// Reads a file of at most `maximum_bytes`.
+pub fn read(path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
+    let size = fs::metadata(path).map_err(|source| error("read", path, source))?.len();
+    if size > maximum_bytes {
+        return Err(Error::FileTooLarge { path: path.to_owned(), found: size, maximum: maximum_bytes });
+    }
+    fs::read(path).map_err(|source| error("read", path, source))
+}
+
+/// Reads a file of text.
+pub fn read_text(path: &Path, maximum_bytes: u64) -> Result<String, Error> {
+    String::from_utf8(read(path, maximum_bytes)?).map_err(|_| Error::NotText { path: path.to_owned() })
+}
+
+/// Replaces a file as a whole: readers see the old or the new one, also after a crash.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes, 0o644)
+}
+
+/// As [`write`], readable by its owner only.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if let Some(folder) = path.parent() {
+        make_private_folder(folder)?;
+    }
+    replace(path, bytes, 0o600)
+}
+
+/// Makes a folder that only its owner can enter, and those above it.
+pub fn make_private_folder(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| error("make the folder", path, source))
+}
+
+/// The error of a file operation.
+pub fn error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { action, path: path.to_owned(), source }
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let new = path.with_added_extension(format!("new-{}", std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|source| error("write", path, source))
+}

@@ -1,0 +1,241 @@
+//! Do this machine's own services run, and who keeps them running?
+//!
+//! Without a remote validator the command starts its own: `casemate-kms`, `casemate-hostd` and
+//! `casemate-validator`, each a process of its own with its own state folder and Unix socket, under a
+//! supervisor (`casemate local run`) that outlives the terminal. `docs/reference/local-state.md`.
+
+pub mod supervisor;
+
+use std::{
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::{Error, api::Validator, files, home::Home};
+
+/// Services, in the order in which they are started.
+pub const SERVICES: [&str; 3] = ["kms", "hostd", "validator"];
+
+/// Why the services do not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// A program is not installed.
+    #[error("{program} is not installed beside `casemate` nor in PATH")]
+    NotInstalled {
+        /// Its name.
+        program: String,
+    },
+    /// A service did not come up.
+    #[error("casemate-{service} did not answer within {seconds} s; see {log}")]
+    NotReady {
+        /// The service.
+        service: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// The path of a socket is longer than the kernel takes.
+    #[error("{path} is longer than the 107 bytes that a socket's path may have")]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The supervisor cannot be started.
+    #[error("the supervisor cannot be started: {source}")]
+    Supervisor {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A preparing command failed.
+    #[error("`{command}` failed; see {log}")]
+    Preparation {
+        /// The command.
+        command: String,
+        /// Where it wrote.
+        log: PathBuf,
+    },
+}
+
+impl LocalError {
+    /// What to do.
+    pub fn hint(&self) -> String {
+        match self {
+            LocalError::NotInstalled { .. } => {
+                "install all of Casemate; `casemate doctor` lists what is missing".into()
+            }
+            LocalError::NotReady { log, .. } | LocalError::Preparation { log, .. } => {
+                format!("the log's end says why: tail {}", log.display())
+            }
+            LocalError::PathTooLong { .. } => "set CASEMATE_HOME to a shorter path".into(),
+            LocalError::Supervisor { .. } => "check the limits on processes, then try again".into(),
+        }
+    }
+}
+
+/// How the services of this machine are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Process id of the supervisor, if it runs.
+    pub supervisor: Option<i32>,
+    /// Each service.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// How one service is.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Where it listens.
+    pub address: String,
+    /// Where it keeps its state.
+    pub state: PathBuf,
+    /// Where it logs.
+    pub log: PathBuf,
+}
+
+/// The validator of this machine; starts the services if they do not run.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn validator(home: &Home) -> Result<Validator, Error> {
+    let validator = Validator::at(&address(home, "validator"))?;
+    if validator.is_well().await {
+        return Ok(validator);
+    }
+    start(home).await?;
+    Ok(validator)
+}
+
+/// The validator of this machine, running or not.
+///
+/// # Errors
+/// [`crate::api::ApiError`].
+pub fn validator_if_running(home: &Home) -> Result<Validator, Error> {
+    Ok(Validator::at(&address(home, "validator"))?)
+}
+
+/// How the services are.
+///
+/// # Errors
+/// [`Error::Api`].
+pub async fn status(home: &Home) -> Result<Status, Error> {
+    let mut services = Vec::new();
+    for name in SERVICES {
+        let address = address(home, name);
+        let answers = Validator::at(&address)?.is_well().await;
+        services.push(ServiceStatus {
+            name,
+            answers,
+            address,
+            state: state(home, name),
+            log: log(home, name),
+        });
+    }
+    Ok(Status { supervisor: supervisor::running(home), services })
+}
+
+/// Ends the supervisor and its services in order; whether it ran.
+///
+/// # Errors
+/// [`LocalError::Supervisor`].
+pub async fn stop(home: &Home) -> Result<bool, Error> {
+    let Some(process) = supervisor::running(home) else { return Ok(false) };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGTERM)
+        .map_err(|errno| LocalError::Supervisor { source: errno.into() })?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while supervisor::running(home).is_some() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(true)
+}
+
+async fn start(home: &Home) -> Result<(), Error> {
+    for service in SERVICES {
+        let path = home.socket(service);
+        if path.as_os_str().len() > 107 {
+            return Err(LocalError::PathTooLong { path }.into());
+        }
+        program(&format!("casemate-{service}"))?;
+    }
+    files::make_private_folder(&home.local())?;
+    if supervisor::running(home).is_none() {
+        spawn_supervisor(home)?;
+    }
+    for service in SERVICES {
+        wait_until_well(home, service, 60).await?;
+    }
+    Ok(())
+}
+
+fn spawn_supervisor(home: &Home) -> Result<(), Error> {
+    let fail = |source| LocalError::Supervisor { source };
+    let path = home.local().join("supervisor.log");
+    let output = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let output = output.map_err(|source| files::error("write", &path, source))?;
+    let mut command = Command::new(std::env::current_exe().map_err(fail)?);
+    command
+        .args(["local", "run"])
+        .env("CASEMATE_HOME", home.root())
+        // No service of this machine may read the owner's passphrase.
+        .env_remove("CASEMATE_KEY_PASSPHRASE")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().map_err(fail)?)
+        .stderr(output)
+        // A group of its own: Ctrl-C in this terminal does not reach it.
+        .process_group(0);
+    command.spawn().map_err(fail)?;
+    Ok(())
+}
+
+async fn wait_until_well(home: &Home, service: &'static str, seconds: u64) -> Result<(), Error> {
+    let client = Validator::at(&address(home, service))?;
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < deadline {
+        if client.is_well().await {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(LocalError::NotReady { service, seconds, log: log(home, service) }.into())
+}
+
+/// Where a service listens.
+pub fn address(home: &Home, service: &str) -> String {
+    format!("unix:{}", home.socket(service).display())
+}
+
+/// Where a service keeps its state.
+pub fn state(home: &Home, service: &str) -> PathBuf {
+    home.local().join(service)
+}
+
+/// Where a service logs.
+pub fn log(home: &Home, service: &str) -> PathBuf {
+    home.local().join(format!("{service}.log"))
+}
+
+/// A program of Casemate: beside this one, else in PATH.
+///
+/// # Errors
+/// [`LocalError::NotInstalled`].
+pub fn program(name: &str) -> Result<PathBuf, LocalError> {
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| LocalError::NotInstalled { program: name.to_owned() })
+}

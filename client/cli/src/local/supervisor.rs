@@ -1,0 +1,178 @@
+//! Who keeps this machine's services running?
+//!
+//! A process without a terminal that holds a lock on `supervisor.pid`, starts each service and starts
+//! it again when it ends, ever more slowly, until it is told to stop.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
+use tokio::process::{Child, Command};
+
+use super::{LocalError, SERVICES, address, log, program, state};
+use crate::{Error, files, home::Home};
+
+/// Process id of the supervisor, if one runs.
+pub fn running(home: &Home) -> Option<i32> {
+    let mut file = OpenOptions::new().read(true).write(true).open(pid_file(home)).ok()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        // Nobody holds it: whoever wrote the number is gone.
+        Ok(_) => None,
+        Err(_) => text.trim().parse().ok(),
+    }
+}
+
+/// Runs the services until a signal asks it to stop. The body of `casemate local run`.
+///
+/// # Errors
+/// [`LocalError`] if it cannot begin; afterwards services that end are started again.
+pub async fn run(home: &Home) -> Result<(), Error> {
+    let Some(_lock) = take_lock(home)? else { return Ok(()) };
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|source| LocalError::Supervisor { source })?;
+    let _ = nix::unistd::setsid(); // may be the leader of a group already
+
+    prepare(home).await?;
+    let mut services: Vec<Supervised> = SERVICES.iter().map(|name| Supervised::new(name)).collect();
+    loop {
+        for service in &mut services {
+            service.keep_running(home)?;
+        }
+        tokio::select! {
+            _ = terminate.recv() => break,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
+    // The validator first, so that nobody asks for what is going away.
+    for service in services.iter_mut().rev() {
+        service.end().await;
+    }
+    Ok(())
+}
+
+struct Supervised {
+    name: &'static str,
+    child: Option<Child>,
+    failures: u32,
+    not_before: Instant,
+    started: Instant,
+}
+
+impl Supervised {
+    fn new(name: &'static str) -> Self {
+        Supervised { name, child: None, failures: 0, not_before: Instant::now(), started: Instant::now() }
+    }
+
+    fn keep_running(&mut self, home: &Home) -> Result<(), Error> {
+        if let Some(child) = &mut self.child {
+            match child.try_wait() {
+                Ok(None) => return Ok(()),
+                Ok(Some(status)) => say(&format!("casemate-{} ended: {status}", self.name)),
+                Err(error) => say(&format!("casemate-{} cannot be waited for: {error}", self.name)),
+            }
+            self.child = None;
+            let was_stable = self.started.elapsed() > Duration::from_secs(60);
+            self.failures = if was_stable { 1 } else { self.failures + 1 };
+            let delay = Duration::from_millis(500 << self.failures.min(7));
+            self.not_before = Instant::now() + delay;
+        }
+        if Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let log = open_log(home, self.name)?;
+        let mut command = Command::new(program(&format!("casemate-{}", self.name))?);
+        command
+            .args(arguments(home, self.name))
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone().map_err(|source| LocalError::Supervisor { source })?)
+            .stderr(log)
+            .kill_on_drop(true);
+        match command.spawn() {
+            Ok(child) => {
+                say(&format!("casemate-{} started, process {}", self.name, child.id().unwrap_or_default()));
+                self.child = Some(child);
+                self.started = Instant::now();
+            }
+            Err(error) => {
+                say(&format!("casemate-{} cannot be started: {error}", self.name));
+                self.not_before = Instant::now() + Duration::from_secs(5);
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), Signal::SIGTERM);
+        }
+        if tokio::time::timeout(Duration::from_secs(30), child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+        say(&format!("casemate-{} stopped", self.name));
+    }
+}
+
+/// What must exist before the services run: the key service's own genesis.
+async fn prepare(home: &Home) -> Result<(), Error> {
+    for service in SERVICES {
+        files::make_private_folder(&state(home, service))?;
+    }
+    Ok(())
+}
+
+fn arguments(home: &Home, service: &str) -> Vec<String> {
+    let mut arguments = vec![
+        "serve".to_owned(),
+        "--state".to_owned(),
+        state(home, service).display().to_string(),
+        "--listen".to_owned(),
+        address(home, service),
+    ];
+    if service == "validator" {
+        arguments.extend(["--host".to_owned(), address(home, "hostd")]);
+        arguments.extend(["--seat".to_owned(), address(home, "kms")]);
+    }
+    arguments
+}
+
+fn take_lock(home: &Home) -> Result<Option<Flock<File>>, Error> {
+    let path = pid_file(home);
+    let fail = |source| files::error("write", &path, source);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let Ok(mut lock) = Flock::lock(file.map_err(fail)?, FlockArg::LockExclusiveNonblock) else {
+        return Ok(None);
+    };
+    lock.set_len(0).map_err(fail)?;
+    lock.rewind().map_err(fail)?;
+    writeln!(lock, "{}", std::process::id()).map_err(fail)?;
+    Ok(Some(lock))
+}
+
+fn open_log(home: &Home, service: &str) -> Result<File, Error> {
+    let path = log(home, service);
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| files::error("write", &path, source))
+}
+
+fn pid_file(home: &Home) -> PathBuf {
+    home.local().join("supervisor.pid")
+}
+
+fn say(text: &str) {
+    eprintln!("{} {text}", crate::clock::now_ms());
+}
