@@ -2,7 +2,8 @@
 //!
 //! Requests come over one Unix socket, to which the VMM connects the guest's virtio-serial port: 96 bytes
 //! of `struct snp_report_req` in (linux/sev-guest.h), 1184 bytes of report out, or as many zeros for a
-//! request that hardware would refuse. Whoever can open the socket is the VM.
+//! request that hardware would refuse. All zeros but a VMPL of 0xffffffff ask for the chip's certificates:
+//! a little-endian length and the table of extended reports follow. Whoever can open the socket is the VM.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use casemate_attester::{Certificate, CertificateKind, write_table};
 use casemate_evidence::snp::{
     CpuId, GuestPolicy, Layout, PlatformInfo, Product, Report, ReportBuilder, Vmpl,
 };
@@ -80,7 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
         },
     };
     println!("{}", serde_json::to_string(&ready).expect("digests and paths are JSON"));
-    let signer = Signer { builder, key, launch_vmpl: arguments.launch.vmpl };
+    let table = certificate_table(&ready.certificates)?;
+    let signer = Signer { builder, key, launch_vmpl: arguments.launch.vmpl, table };
     loop {
         let (stream, _) = listener.accept().map_err(Error::io("accept on", &arguments.socket))?;
         if let Err(error) = signer.serve(stream) {
@@ -115,6 +118,21 @@ fn report(arguments: &Arguments, root: &Root) -> Result<ReportBuilder, Error> {
     Ok(builder)
 }
 
+/// The table of an extended report (GHCB specification 56421), as hosts store it for their guests.
+fn certificate_table(files: &Certificates<'_>) -> Result<Vec<u8>, Error> {
+    let parts = [
+        (CertificateKind::Vcek, files.leaf),
+        (CertificateKind::Ask, files.intermediate),
+        (CertificateKind::Ark, files.root),
+    ];
+    let mut certificates = Vec::new();
+    for (kind, path) in parts {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        certificates.push(Certificate { kind, bytes });
+    }
+    Ok(write_table(&certificates))
+}
+
 /// Listens on a socket that only this user can open.
 fn listen(path: &Path) -> Result<UnixListener, Error> {
     if path.exists() {
@@ -141,17 +159,19 @@ struct Signer {
     builder: ReportBuilder,
     key: ChipKey,
     launch_vmpl: u8,
+    table: Vec<u8>,
 }
 
 impl Signer {
     /// Answers request after request until the VM closes the connection.
     fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
         while let Some(request) = read_request(&mut stream)? {
-            let answer = match self.answer(&request) {
-                Ok(answer) => answer,
-                Err(error) => return Err(io::Error::other(error)),
-            };
-            stream.write_all(&answer)?;
+            if request == CERTIFICATES_REQUEST {
+                stream.write_all(&(self.table.len() as u32).to_le_bytes())?;
+                stream.write_all(&self.table)?;
+                continue;
+            }
+            stream.write_all(&self.answer(&request).map_err(io::Error::other)?)?;
         }
         Ok(())
     }
@@ -213,6 +233,17 @@ fn report_version(text: &str) -> Result<u32, &'static str> {
 
 /// `struct snp_report_req`: 64 bytes of report data, a VMPL, 28 zero bytes.
 const REQUEST: usize = 96;
+
+/// The request for certificates: no report data, and a VMPL that no guest has.
+const CERTIFICATES_REQUEST: [u8; REQUEST] = {
+    let mut request = [0; REQUEST];
+    let mut offset = 64;
+    while offset < 68 {
+        request[offset] = 0xff;
+        offset += 1;
+    }
+    request
+};
 
 /// SMT and ECC on, memory aliasing checked: a well-kept machine.
 const PLATFORM_INFO: u64 = 1 | 1 << 2 | 1 << 5;

@@ -49,6 +49,13 @@ fn a_measured_guest_attests_and_another_initrd_does_not_start() {
     let report =
         said.lines().find_map(|line| line.split_once("EVIDENCE ")).unwrap_or_else(|| panic!("{said}")).1;
     let genuine = signer.authenticate(&from_hex(report));
+    for (name, file) in [("Vcek", "leaf"), ("Ask", "intermediate"), ("Ark", "root")] {
+        let prefix = format!("CERTIFICATE {name} ");
+        let sent =
+            said.lines().find_map(|line| line.split_once(&prefix)).unwrap_or_else(|| panic!("{said}")).1;
+        let stored = std::fs::read(signer.ready["certificates"][file].as_str().unwrap()).unwrap();
+        assert_eq!(from_hex(sent), stored, "{name} as the host stores it");
+    }
     assert_eq!(genuine.trust_class(), TrustClass::Simulated);
     assert_eq!(genuine.report().report_data(), report_data);
     assert_eq!(genuine.report().host_data().to_string(), HOST_DATA);
@@ -109,7 +116,9 @@ impl Guest<'_> {
         loop {
             let ended = process.0.try_wait().unwrap().is_some();
             let said = String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).into_owned();
-            let answered = said.lines().any(|line| line.contains("EVIDENCE")) && said.ends_with('\n');
+            let answered =
+                said.lines().any(|line| line.contains("EVIDENCE ") || line.contains("NO EVIDENCE"))
+                    && said.ends_with('\n');
             if ended || answered || start.elapsed() > limit {
                 return said;
             }

@@ -98,6 +98,26 @@ fn what_hardware_refuses_is_answered_with_zeros() {
 }
 
 #[test]
+fn the_host_stores_the_chips_certificates_for_its_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files::small(folder.path());
+    let signer = Signer::start(&folder.path().join("socket"), &files, "", &["--product", "turin"]);
+    let mut stream = signer.connect();
+    stream.write_all(&request([0; 64], u32::MAX)).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut table = vec![0; u32::from_le_bytes(length) as usize];
+    stream.read_exact(&mut table).unwrap();
+    let found = casemate_attester::parse_table(&table).unwrap();
+    for (certificate, name) in found.iter().zip(["leaf", "intermediate", "root"]) {
+        let file = std::fs::read(signer.ready["certificates"][name].as_str().unwrap()).unwrap();
+        assert_eq!(certificate.bytes, file, "{name}");
+    }
+    assert_eq!(found.len(), 3);
+    signer.authenticate(&signer.ask(&mut stream, &request([1; 64], 0)));
+}
+
+#[test]
 fn broken_and_slow_requests_do_not_stop_the_signer() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files::small(folder.path());

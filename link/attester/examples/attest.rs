@@ -1,7 +1,9 @@
-//! Prints evidence about this guest, as `EVIDENCE <hex>`.
+//! Prints evidence about this guest: `CERTIFICATE <kind> <hex>` for each that came along, then
+//! `EVIDENCE <hex>`.
 //!
 //! The report data are 64 bytes of `x`, or the hexadecimal digits in the first argument that has 128.
 
+use casemate_attester::Evidence;
 use casemate_evidence::ReportData;
 
 fn main() {
@@ -10,9 +12,17 @@ fn main() {
     let report_data = asked.unwrap_or(ReportData::from([b'x'; 64]));
     match casemate_attester::open().and_then(|attester| attester.evidence(&report_data)) {
         Ok(evidence) => {
-            let digits: String = evidence.report().iter().map(|byte| format!("{byte:02x}")).collect();
-            println!("EVIDENCE {digits}");
+            if let Evidence::Snp { certificates, .. } = &evidence {
+                for certificate in certificates {
+                    println!("CERTIFICATE {:?} {}", certificate.kind, hex(&certificate.bytes));
+                }
+            }
+            println!("EVIDENCE {}", hex(evidence.report()));
         }
         Err(error) => println!("NO EVIDENCE: {error}"),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

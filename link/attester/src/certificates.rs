@@ -90,6 +90,23 @@ pub fn parse_table(table: &[u8]) -> Result<Vec<Certificate>, TableError> {
     Ok(found)
 }
 
+/// The table of these certificates, padded with zeros to whole pages: for the software TEE and for tests.
+pub fn write_table(certificates: &[Certificate]) -> Vec<u8> {
+    let list = (certificates.len() + 1) * ENTRY;
+    let (mut table, mut contents) = (Vec::new(), Vec::<u8>::new());
+    for certificate in certificates {
+        let guid = KINDS.iter().find(|(_, kind)| *kind == certificate.kind).map(|(guid, _)| guid);
+        table.extend(guid.expect("every kind has a GUID"));
+        table.extend(((list + contents.len()) as u32).to_le_bytes());
+        table.extend((certificate.bytes.len() as u32).to_le_bytes());
+        contents.extend(&certificate.bytes);
+    }
+    table.resize(list, 0);
+    table.extend(contents);
+    table.resize(table.len().next_multiple_of(4096), 0);
+    table
+}
+
 fn kind(guid: &[u8]) -> Option<CertificateKind> {
     KINDS.iter().find(|(known, _)| known == guid).map(|(_, kind)| *kind)
 }
@@ -132,6 +149,16 @@ mod tests {
         ];
         assert_eq!(parse_table(&table(&[(0, 200, 5), (3, 201, 3)])).unwrap(), expected);
         assert_eq!(parse_table(&[0; 4096]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_table_reads_back_as_written() {
+        let certificate = |kind, length| Certificate { kind, bytes: vec![length as u8; length] };
+        let certificates =
+            [certificate(CertificateKind::Ask, 1500), certificate(CertificateKind::Vcek, 5000)];
+        let table = write_table(&certificates);
+        assert_eq!(table.len(), 8192);
+        assert_eq!(parse_table(&table).unwrap(), certificates);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use casemate_evidence::{ReportData, snp};
 
-pub use certificates::{Certificate, CertificateKind, TableError, parse_table};
+pub use certificates::{Certificate, CertificateKind, TableError, parse_table, write_table};
 pub use sev_guest::{FirmwareStatus, SevGuest};
 pub use tsm::Tsm;
 

@@ -33,19 +33,26 @@ impl SevGuest {
         Ok(SevGuest { device, path: path.into() })
     }
 
-    /// As [`Attester::evidence`], with the certificates that the host stores for its guests.
-    ///
-    /// Hosts often store none. A device that cannot carry them, such as a simulated one, refuses with
-    /// `ENOTTY`.
+    /// A report and the certificates that the host stores for its guests, or why there are none.
     ///
     /// # Errors
     /// As [`Attester::evidence`], and [`Error::Certificates`].
     pub fn extended_evidence(&self, report_data: &ReportData) -> Result<Evidence, Error> {
+        let (report, table) = self.extended(report_data)?;
+        Ok(Evidence::Snp { report, certificates: parse_table(&table)? })
+    }
+
+    fn extended(&self, report_data: &ReportData) -> Result<(Box<snp::Report>, Vec<u8>), Error> {
         let mut table = vec![0; CERTIFICATE_BYTES];
         let response = sys::extended_report(self.device.as_fd(), request(report_data), &mut table)
             .map_err(|failure| self.explain(failure))?;
-        let report = check_report(report_bytes(&response)?, report_data)?;
-        Ok(Evidence::Snp { report, certificates: parse_table(&table)? })
+        Ok((check_report(report_bytes(&response)?, report_data)?, table))
+    }
+
+    fn plain(&self, report_data: &ReportData) -> Result<Box<snp::Report>, Error> {
+        let response = sys::report(self.device.as_fd(), &request(report_data))
+            .map_err(|failure| self.explain(failure))?;
+        check_report(report_bytes(&response)?, report_data)
     }
 
     fn explain(&self, failure: Failure) -> Error {
@@ -63,11 +70,15 @@ impl SevGuest {
 }
 
 impl Attester for SevGuest {
+    /// Takes along what certificates the host has; a host that has none, or damaged ones, costs no report:
+    /// a Verifier can fetch them elsewhere.
     fn evidence(&self, report_data: &ReportData) -> Result<Evidence, Error> {
-        let response = sys::report(self.device.as_fd(), &request(report_data))
-            .map_err(|failure| self.explain(failure))?;
-        let report = check_report(report_bytes(&response)?, report_data)?;
-        Ok(Evidence::Snp { report, certificates: Vec::new() })
+        match self.extended(report_data) {
+            Ok((report, table)) => {
+                Ok(Evidence::Snp { report, certificates: parse_table(&table).unwrap_or_default() })
+            }
+            Err(_) => Ok(Evidence::Snp { report: self.plain(report_data)?, certificates: Vec::new() }),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where does the simulator listen, and what does it answer?
 //!
 //! On the virtio-serial port `casemate.tee`: 96 bytes of `struct snp_report_req` out, 1184 bytes of report
-//! in. All zeros mean that the simulator refuses, as firmware would.
+//! in. All zeros mean that the simulator refuses, as firmware would. The request of all zeros but a VMPL
+//! of 0xffffffff asks for certificates: a little-endian length and the table follow.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,6 +17,14 @@ pub(crate) const REPORT: usize = 1184;
 
 /// The channel to the simulator.
 pub(crate) struct Port(File);
+
+/// Whom the device asks; a [`Port`], or a test.
+pub(crate) trait Simulator {
+    /// Sends one request and waits for its report.
+    fn ask(&mut self, request: &[u8; REQUEST]) -> io::Result<Answer>;
+    /// The certificate table that the host stores for its guests.
+    fn certificates(&mut self) -> io::Result<Vec<u8>>;
+}
 
 /// What the simulator said.
 pub(crate) enum Answer {
@@ -40,19 +49,36 @@ impl Port {
         Ok(Port(port))
     }
 
-    /// Sends one request and waits for its report.
-    pub(crate) fn ask(&mut self, request: &[u8; REQUEST]) -> io::Result<Answer> {
+    fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         self.drain();
-        let deadline = Instant::now() + TIMEOUT;
         let mut sent = 0;
-        while sent < request.len() {
-            sent += ready(deadline, || self.0.write(&request[sent..]))?;
+        while sent < bytes.len() {
+            sent += ready(deadline, || self.0.write(&bytes[sent..]))?;
         }
-        let mut report = Box::new([0; REPORT]);
+        Ok(())
+    }
+
+    fn receive(&mut self, bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
         let mut received = 0;
-        while received < report.len() {
-            received += ready(deadline, || self.0.read(&mut report[received..]))?;
+        while received < bytes.len() {
+            received += ready(deadline, || self.0.read(&mut bytes[received..]))?;
         }
+        Ok(())
+    }
+
+    /// Drops what an earlier request that was given up left behind.
+    fn drain(&mut self) {
+        let mut left = [0; 4096];
+        while matches!(self.0.read(&mut left), Ok(1..)) {}
+    }
+}
+
+impl Simulator for Port {
+    fn ask(&mut self, request: &[u8; REQUEST]) -> io::Result<Answer> {
+        let deadline = Instant::now() + TIMEOUT;
+        self.send(request, deadline)?;
+        let mut report = Box::new([0; REPORT]);
+        self.receive(&mut *report, deadline)?;
         if report.iter().all(|byte| *byte == 0) {
             return Ok(Answer::Refused);
         }
@@ -63,10 +89,20 @@ impl Port {
         Ok(Answer::Report(report))
     }
 
-    /// Drops what an earlier request that was given up left behind.
-    fn drain(&mut self) {
-        let mut left = [0; 4096];
-        while matches!(self.0.read(&mut left), Ok(1..)) {}
+    fn certificates(&mut self) -> io::Result<Vec<u8>> {
+        let mut request = [0; REQUEST];
+        request[64..68].fill(0xff);
+        let deadline = Instant::now() + TIMEOUT;
+        self.send(&request, deadline)?;
+        let mut length = [0; 4];
+        self.receive(&mut length, deadline)?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > MAXIMUM_TABLE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut table = vec![0; length];
+        self.receive(&mut table, deadline)?;
+        Ok(table)
     }
 }
 
@@ -94,6 +130,9 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
         (found.trim_end() == name).then(|| Path::new("/dev").join(port.file_name()))
     })
 }
+
+/// SEV_FW_BLOB_MAX_SIZE of the kernel's own driver: the largest table.
+pub(crate) const MAXIMUM_TABLE: usize = 16 << 10;
 
 /// How long the simulator may take; it needs milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
