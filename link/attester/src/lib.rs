@@ -124,9 +124,9 @@ pub enum Error {
     )]
     OtherReportData {
         /// In the report.
-        found: ReportData,
+        found: Box<ReportData>,
         /// As asked.
-        expected: ReportData,
+        expected: Box<ReportData>,
     },
     /// The host's certificates do not parse. The report itself may be good: ask without them.
     #[error("certificates sent by the host")]
@@ -169,7 +169,8 @@ pub fn open() -> Result<Box<dyn Attester>, Error> {
 fn check_report(bytes: &[u8], asked: &ReportData) -> Result<Box<snp::Report>, Error> {
     let report = snp::Report::parse(bytes)?;
     if report.report_data() != *asked {
-        return Err(Error::OtherReportData { found: report.report_data(), expected: *asked });
+        let found = Box::new(report.report_data());
+        return Err(Error::OtherReportData { found, expected: Box::new(*asked) });
     }
     Ok(Box::new(report))
 }
