@@ -304,6 +304,15 @@ impl Policy {
         ] {
             checks.push(at_least(code, u64::from(found), u64::from(floor)));
         }
+        for check in checks.iter_mut().filter(|check| check.status == Status::Failed) {
+            check.hint = Some(format!(
+                "ask the operator to update the host firmware, or accept the risk with \
+                 `minimum_tcb.{}.{} = {}` in casemate.policy.toml",
+                genuine.product(),
+                check.code.label(),
+                check.found
+            ));
+        }
         Node::group(Code::Firmware, checks)
     }
 
@@ -425,7 +434,11 @@ impl Policy {
             DigestRule::Only(list) => list.contains(&found_digest),
             DigestRule::None => false,
         };
-        checks.push(if rules.digests == DigestRule::Any {
+        // Where the policy asks for what the caller expects, and the caller expects something, the check
+        // above has said all there is to say.
+        let already_said =
+            rules.digests == DigestRule::Expected && expected_digest.is_some() && rules.apps.is_empty();
+        checks.push(if rules.digests == DigestRule::Any || already_said {
             not_checked(Code::AcceptedWorkload, found.as_ref())
         } else {
             let mut listed: Vec<Value> = match &rules.digests {

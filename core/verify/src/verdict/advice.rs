@@ -1,25 +1,6 @@
 //! What can be done about it?
 
 use super::code::Code;
-use super::value::Value;
-
-/// What to do about a failed check; `None` where the found value says it all.
-pub(super) fn hint(code: Code, found: &Value) -> Option<String> {
-    let update_host = |key: &str| {
-        format!(
-            "ask the operator to update the host firmware, or accept the risk with `{key} = {found}` under \
-             [minimum_tcb] in the policy"
-        )
-    };
-    Some(match code {
-        Code::TcbFmc => update_host("fmc"),
-        Code::TcbBootloader => update_host("bootloader"),
-        Code::TcbTee => update_host("tee"),
-        Code::TcbSnp => update_host("snp"),
-        Code::TcbMicrocode => update_host("microcode"),
-        _ => plain_hint(code)?.to_owned(),
-    })
-}
 
 /// Why a failed check matters, by its advisory.
 pub(super) fn reason(code: Code) -> Option<&'static str> {
@@ -34,7 +15,8 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
     })
 }
 
-fn plain_hint(code: Code) -> Option<&'static str> {
+/// What to do about a failed check; `None` where the found value says it all.
+pub(super) fn hint(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::ReportPresent | Code::ReportFormat => {
             "ask the guest for its evidence again; it may be of another kind"

@@ -247,7 +247,7 @@ impl Node {
     ) -> Self {
         let (found, expected) = (found.into(), expected.into());
         let status = if holds { Status::Ok } else { Status::Failed };
-        let hint = (!holds).then(|| advice::hint(code, &found)).flatten();
+        let hint = (!holds).then(|| advice::hint(code).map(str::to_owned)).flatten();
         Self {
             found,
             comparison: Some(comparison),

@@ -180,7 +180,10 @@ fn refused(group: &Node) -> Branch {
     let subgroups = failed.iter().filter(|node| !node.checks.is_empty()).map(|node| refused(node));
     match (leaves.next(), failed.len()) {
         // A group with one failed check says so on its own line.
-        (Some(only), 1) => Branch { text: labelled(group.code, &only.text), ..only },
+        (Some(only), 1) if group.code != Code::Signer => {
+            Branch { text: labelled(group.code, &only.text), ..only }
+        }
+        (Some(only), 1) => only,
         (first, _) => Branch {
             text: group.code.label().to_owned(),
             status: None,
@@ -194,10 +197,15 @@ fn refused(group: &Node) -> Branch {
 fn failure(check: &Node) -> Branch {
     let label = check.code.label();
     let text = match (&check.source, check.comparison) {
+        (Some(Source::Named(name)), Some(_)) if check.expected != Value::Nothing => {
+            format!("{label} {}, expected {} ({})", check.found, check.expected, printable(name))
+        }
         (Some(source), Some(comparison)) if check.expected != Value::Nothing => {
             format!("{label} {}, {source} {} {}", check.found, comparison.word(), check.expected)
         }
         _ if check.found == Value::Nothing => label.to_owned(),
+        // A sentence that says which check it is.
+        _ if matches!(check.found, Value::Text(_)) => check.found.to_string(),
         _ => format!("{label}: {}", check.found),
     };
     let notes = advice::reason(check.code).map(str::to_owned).into_iter().collect();

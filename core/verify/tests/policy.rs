@@ -1,0 +1,605 @@
+//! Each rule of a policy decides something: for every key of the file there is a row that changes it, or
+//! the evidence, and names the one check that then fails.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use casemate_evidence::snp::{GuestPolicy, KeyInfo, Layout, PlatformInfo, Product, TcbVersion, Vmpl};
+use casemate_verify::{
+    AcceptSimulated, Channel, Code, Expectations, Freshness, Outcome, Policy, PolicyError, ReferenceValue,
+    Roots, Status, Verdict, Verifier, Workload,
+};
+use proptest::prelude::*;
+use support::{DAY_MS, ListParts, NOW_MS, Tee};
+
+/// Evidence, what is expected of it, and the policy's text.
+#[derive(Clone)]
+struct Case {
+    tee: Tee,
+    policy: String,
+    expectations: Expectations,
+    accept_simulated: AcceptSimulated,
+    roots: Option<Roots>,
+    now_ms: u64,
+}
+
+impl Case {
+    fn new(product: Product) -> Self {
+        let mut tee = Tee::new(product);
+        tee.revocation_list = Some(ListParts::new(&tee.root.subject));
+        Self {
+            policy: Policy::example(&[tee.root_digest()]),
+            tee,
+            expectations: Expectations {
+                freshness: Freshness::Challenge { report_data: [0x77; 64].into(), made_ms: NOW_MS - 1000 },
+                workload: Workload::Digest { digest: [0x9C; 32].into(), source: "a test".to_owned() },
+                images: vec![ReferenceValue {
+                    image: "image 1".to_owned(),
+                    measurement: [0x4D; 48].into(),
+                    source: "a test".to_owned(),
+                }],
+                channel: Channel::Unchecked,
+            },
+            accept_simulated: AcceptSimulated::Yes,
+            roots: None,
+            now_ms: NOW_MS,
+        }
+    }
+
+    /// Replaces the value of a key in a table of the policy.
+    fn set(&mut self, key: &str, value: &str) {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut inside = table.is_empty();
+        let mut done = false;
+        let lines: Vec<String> = self
+            .policy
+            .lines()
+            .map(|line| {
+                if let Some(header) = line.strip_prefix('[') {
+                    inside = header.split(']').next() == Some(table);
+                }
+                if inside && !done && line.split('=').next().is_some_and(|found| found.trim() == name) {
+                    done = true;
+                    return format!("{name} = {value}");
+                }
+                line.to_owned()
+            })
+            .collect();
+        assert!(done, "the example policy has no {key}");
+        self.policy = lines.join("\n") + "\n";
+    }
+
+    fn verdict(&self) -> Verdict {
+        let policy = Policy::parse(&self.policy).unwrap_or_else(|error| panic!("{error}\n{}", self.policy));
+        let roots = self.roots.clone().unwrap_or_else(|| policy.roots());
+        let verifier = Verifier {
+            policy: &policy,
+            roots: &roots,
+            accept_simulated: self.accept_simulated,
+            provider: casemate_crypto::provider(),
+        };
+        let report = self.tee.sign_report();
+        let endorsements = self.tee.endorsements();
+        verifier
+            .verify_report(report.as_bytes(), &endorsements, &self.expectations, self.now_ms)
+            .verdict()
+            .clone()
+    }
+}
+
+fn bits(set: u64) -> GuestPolicy {
+    GuestPolicy::from_bits(1 << 17 | set).expect("defined bits")
+}
+
+/// A row: the key that it is about, a change that keeps the rule, a change that breaks it, the check.
+type Row = (&'static str, fn(&mut Case), fn(&mut Case), Code);
+
+/// A guest bit: on where it is forbidden, off where it is required.
+macro_rules! guest_bit {
+    ($key:literal, $bit:expr, $code:expr) => {
+        (
+            concat!("guest_policy.", $key),
+            |case| {
+                case.set(concat!("guest_policy.", $key), "\"required\"");
+                case.tee.report.policy = bits(1 << $bit);
+            },
+            |case| {
+                case.set(concat!("guest_policy.", $key), "\"required\"");
+                case.tee.report.policy = bits(0);
+            },
+            $code,
+        )
+    };
+}
+
+macro_rules! platform_bit {
+    ($key:literal, $bit:expr, $code:expr) => {
+        (
+            concat!("platform.", $key),
+            |case| {
+                case.set(concat!("platform.", $key), "\"required\"");
+                case.tee.report.platform_info = PlatformInfo::from_bits(1 << 5 | 1 << $bit);
+            },
+            |case| {
+                case.set("platform.alias_check", "\"any\"");
+                case.set(concat!("platform.", $key), "\"required\"");
+                case.tee.report.platform_info = PlatformInfo::from_bits(0);
+            },
+            $code,
+        )
+    };
+}
+
+/// A part of the TCB at its floor, and one below it in LAUNCH_TCB.
+macro_rules! tcb_part {
+    ($product:expr, $key:literal, $index:expr, $code:expr) => {
+        (
+            $key,
+            |case| *case = Case::new($product),
+            |case| {
+                *case = Case::new($product);
+                let parts = support::tcb($product);
+                let at_floor = parts.version($product).as_bytes()[$index];
+                case.set($key, &(u32::from(at_floor) + 1).to_string());
+            },
+            $code,
+        )
+    };
+}
+
+const ROWS: &[Row] = &[
+    (
+        "roots.amd",
+        // With AMD's roots alone a simulated chain would not be genuine; the class decides what is asked.
+        |case| case.set("roots.amd", "\"none\""),
+        |case| {
+            case.accept_simulated = AcceptSimulated::No;
+        },
+        Code::SimulationAccepted,
+    ),
+    (
+        "simulated_roots.spki_sha256",
+        |_| {},
+        |case| {
+            case.roots = Some(Roots::none().with_simulated([case.tee.simulated_root()]));
+            case.set("simulated_roots.spki_sha256", "\"none\"");
+        },
+        Code::SimulatedRoot,
+    ),
+    (
+        "hardware.products",
+        |case| case.set("hardware.products", "\"any\""),
+        |case| case.set("hardware.products", "[\"Milan\"]"),
+        Code::Product,
+    ),
+    (
+        "hardware.denied_products",
+        |case| case.set("hardware.denied_products", "[\"Milan\"]"),
+        |case| case.set("hardware.denied_products", "[\"Genoa\"]"),
+        Code::DeniedProduct,
+    ),
+    (
+        "hardware.signing_keys",
+        |case| case.set("hardware.signing_keys", "[\"VLEK\", \"VCEK\"]"),
+        |case| case.set("hardware.signing_keys", "[\"VLEK\"]"),
+        Code::SigningKey,
+    ),
+    (
+        "hardware.chips",
+        |case| case.set("hardware.chips", &format!("[\"{}\"]", "1f".repeat(64))),
+        |case| case.set("hardware.chips", &format!("[\"{}\"]", "1e".repeat(64))),
+        Code::Chip,
+    ),
+    (
+        "hardware.denied_chips",
+        |case| case.set("hardware.denied_chips", &format!("[\"{}\"]", "1e".repeat(64))),
+        |case| case.set("hardware.denied_chips", &format!("[\"{}\"]", "1f".repeat(64))),
+        Code::DeniedChip,
+    ),
+    (
+        "hardware.minimum_report_version",
+        |case| case.set("hardware.minimum_report_version", "2"),
+        |case| case.set("hardware.minimum_report_version", "4"),
+        Code::ReportVersion,
+    ),
+    (
+        "hardware.vmpl",
+        |case| {
+            case.set("hardware.vmpl", "[0, 1]");
+            case.tee.report.vmpl = Vmpl::Guest(1);
+        },
+        |case| case.tee.report.vmpl = Vmpl::Guest(1),
+        Code::Vmpl,
+    ),
+    tcb_part!(Product::Milan, "minimum_tcb.Milan.bootloader", 0, Code::TcbBootloader),
+    tcb_part!(Product::Milan, "minimum_tcb.Milan.tee", 1, Code::TcbTee),
+    tcb_part!(Product::Milan, "minimum_tcb.Milan.snp", 6, Code::TcbSnp),
+    tcb_part!(Product::Milan, "minimum_tcb.Milan.microcode", 7, Code::TcbMicrocode),
+    tcb_part!(Product::Genoa, "minimum_tcb.Genoa.bootloader", 0, Code::TcbBootloader),
+    tcb_part!(Product::Genoa, "minimum_tcb.Genoa.tee", 1, Code::TcbTee),
+    tcb_part!(Product::Genoa, "minimum_tcb.Genoa.snp", 6, Code::TcbSnp),
+    tcb_part!(Product::Genoa, "minimum_tcb.Genoa.microcode", 7, Code::TcbMicrocode),
+    tcb_part!(Product::Turin, "minimum_tcb.Turin.fmc", 0, Code::TcbFmc),
+    tcb_part!(Product::Turin, "minimum_tcb.Turin.bootloader", 1, Code::TcbBootloader),
+    tcb_part!(Product::Turin, "minimum_tcb.Turin.tee", 2, Code::TcbTee),
+    tcb_part!(Product::Turin, "minimum_tcb.Turin.snp", 3, Code::TcbSnp),
+    tcb_part!(Product::Turin, "minimum_tcb.Turin.microcode", 7, Code::TcbMicrocode),
+    ("guest_policy.debug", |_| {}, |case| case.tee.report.policy = bits(1 << 19), Code::GuestDebug),
+    ("guest_policy.migrate_ma", |_| {}, |case| case.tee.report.policy = bits(1 << 18), Code::GuestMigrateMa),
+    ("guest_policy.cxl", |_| {}, |case| case.tee.report.policy = bits(1 << 21), Code::GuestCxl),
+    guest_bit!("smt", 16, Code::GuestSmt),
+    guest_bit!("single_socket", 20, Code::GuestSingleSocket),
+    guest_bit!("aes_256_xts", 22, Code::GuestAes256Xts),
+    guest_bit!("rapl_disabled", 23, Code::GuestRaplDisabled),
+    guest_bit!("ciphertext_hiding", 24, Code::GuestCiphertextHiding),
+    guest_bit!("page_swap_disabled", 25, Code::GuestPageSwapDisabled),
+    platform_bit!("smt", 0, Code::PlatformSmt),
+    platform_bit!("tsme", 1, Code::PlatformTsme),
+    platform_bit!("ecc", 2, Code::PlatformEcc),
+    platform_bit!("rapl_disabled", 3, Code::PlatformRaplDisabled),
+    platform_bit!("ciphertext_hiding", 4, Code::PlatformCiphertextHiding),
+    platform_bit!("alias_check", 5, Code::PlatformAliasCheck),
+    platform_bit!("trusted_io", 7, Code::PlatformTrustedIo),
+    (
+        "image.measurements",
+        |case| case.set("image.measurements", &format!("[\"image 2\", \"{}\"]", "4d".repeat(48))),
+        |case| case.tee.report.measurement = [0x4E; 48].into(),
+        Code::Measurement,
+    ),
+    (
+        "workload.digests",
+        |case| case.set("workload.digests", &format!("[\"{}\"]", "9c".repeat(32))),
+        |case| case.set("workload.digests", &format!("[\"{}\"]", "9d".repeat(32))),
+        Code::AcceptedWorkload,
+    ),
+    (
+        "workload.apps",
+        |case| {
+            case.set("workload.digests", "\"none\"");
+            case.set("workload.apps", &format!("[\"{}\"]", "aa".repeat(32)));
+            case.expectations.workload =
+                Workload::Authorised { app_id: [0xAA; 32].into(), digest: [0x9C; 32].into() };
+        },
+        |case| {
+            case.set("workload.digests", "\"none\"");
+            case.set("workload.apps", &format!("[\"{}\"]", "aa".repeat(32)));
+            case.expectations.workload =
+                Workload::Authorised { app_id: [0xAB; 32].into(), digest: [0x9C; 32].into() };
+        },
+        Code::AcceptedWorkload,
+    ),
+    (
+        "collateral.revocation_list",
+        |case| case.set("collateral.revocation_list", "\"required\""),
+        |case| {
+            case.set("collateral.revocation_list", "\"required\"");
+            case.tee.revocation_list = None;
+        },
+        Code::RevocationListPresent,
+    ),
+    (
+        "collateral.maximum_age_days",
+        |case| case.set("collateral.maximum_age_days", "10"),
+        |case| case.set("collateral.maximum_age_days", "9"),
+        Code::RevocationListAge,
+    ),
+    (
+        "freshness.report_data",
+        |case| {
+            case.set("freshness.report_data", "\"any\"");
+            case.expectations.freshness = Freshness::Unchecked;
+        },
+        |case| case.expectations.freshness = Freshness::Unchecked,
+        Code::ReportData,
+    ),
+    (
+        "freshness.maximum_age_seconds",
+        |case| case.set("freshness.maximum_age_seconds", "1"),
+        |case| {
+            case.set("freshness.maximum_age_seconds", "1");
+            case.now_ms += 1;
+        },
+        Code::ChallengeAge,
+    ),
+];
+
+#[test]
+fn each_rule_is_kept_and_broken_by_its_row() {
+    for (key, keep, break_it, code) in ROWS {
+        let mut kept = Case::new(Product::Genoa);
+        keep(&mut kept);
+        let verdict = kept.verdict();
+        let failures: Vec<_> = verdict.failures().collect();
+        assert!(failures.is_empty(), "{key} should be kept: {failures:?}");
+        let mut broken = Case::new(Product::Genoa);
+        break_it(&mut broken);
+        let verdict = broken.verdict();
+        let failures: Vec<_> = verdict.failures().map(|check| check.code).collect();
+        assert_eq!(failures, [*code], "{key} should be broken");
+        assert_eq!(verdict.outcome(), Outcome::Refused, "{key}");
+    }
+}
+
+#[test]
+fn every_key_of_the_file_has_a_row() {
+    fn keys(table: &toml::Table, prefix: &str, into: &mut BTreeSet<String>) {
+        for (name, value) in table {
+            match value {
+                toml::Value::Table(inner) => keys(inner, &format!("{prefix}{name}."), into),
+                _ => drop(into.insert(format!("{prefix}{name}"))),
+            }
+        }
+    }
+    let mut in_file = BTreeSet::new();
+    keys(&Policy::example(&[]).parse().expect("the example is TOML"), "", &mut in_file);
+    assert!(in_file.remove("version"), "tested by `other_versions_are_refused`");
+    let in_rows: BTreeSet<String> = ROWS.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(in_file, in_rows);
+}
+
+#[test]
+fn each_key_is_needed_and_no_other_is_known() {
+    let example = Policy::example(&[]);
+    for (index, line) in example.lines().enumerate() {
+        if !line.contains(" = ") || line.starts_with('#') {
+            continue;
+        }
+        let without: Vec<_> =
+            example.lines().enumerate().filter(|(other, _)| *other != index).map(|(_, line)| line).collect();
+        let error = Policy::parse(&without.join("\n")).expect_err(line);
+        assert!(
+            matches!(error, PolicyError::Toml(_) | PolicyError::Fmc { missing: true, .. }),
+            "{line}: {error}"
+        );
+        let doubled: Vec<_> = example
+            .lines()
+            .enumerate()
+            .flat_map(|(other, text)| [Some(text), (other == index).then_some("surprise = 1")])
+            .flatten()
+            .collect();
+        let error = Policy::parse(&doubled.join("\n")).expect_err(line);
+        assert!(matches!(error, PolicyError::Toml(_)), "{line}: {error}");
+    }
+}
+
+fn parse_error(key: &str, value: &str) -> PolicyError {
+    let mut case = Case::new(Product::Genoa);
+    case.set(key, value);
+    Policy::parse(&case.policy).expect_err("the value is wrong")
+}
+
+#[test]
+fn empty_lists_are_refused_everywhere() {
+    for (key, word) in [
+        ("simulated_roots.spki_sha256", "none"),
+        ("hardware.products", "any"),
+        ("hardware.denied_products", "none"),
+        ("hardware.signing_keys", "any"),
+        ("hardware.chips", "any"),
+        ("hardware.denied_chips", "none"),
+        ("hardware.vmpl", "any"),
+        ("image.measurements", "any"),
+        ("workload.digests", "any"),
+        ("workload.apps", "none"),
+    ] {
+        assert_eq!(parse_error(key, "[]"), PolicyError::EmptyList { field: key, word });
+    }
+}
+
+#[test]
+fn words_numbers_and_digests_that_mean_nothing_are_refused() {
+    let words = [
+        "roots.amd",
+        "simulated_roots.spki_sha256",
+        "hardware.products",
+        "hardware.vmpl",
+        "guest_policy.debug",
+        "platform.alias_check",
+        "image.measurements",
+        "workload.digests",
+        "workload.apps",
+        "collateral.revocation_list",
+        "collateral.maximum_age_days",
+        "freshness.report_data",
+    ];
+    for key in words {
+        let error = parse_error(key, "\"\"");
+        assert!(matches!(error, PolicyError::Word { field, .. } if field == key), "{key}: {error}");
+    }
+    assert!(matches!(
+        parse_error("hardware.chips", "[\"1f\"]"),
+        PolicyError::Bytes { field: "hardware.chips", .. }
+    ));
+    assert!(matches!(
+        parse_error("workload.digests", "[\"9c\"]"),
+        PolicyError::Bytes { field: "workload.digests", .. }
+    ));
+    assert!(matches!(
+        parse_error("hardware.products", "[\"Rome\"]"),
+        PolicyError::Product { field: "hardware.products", .. }
+    ));
+    assert!(matches!(parse_error("hardware.vmpl", "[4]"), PolicyError::Number { found: 4, .. }));
+    assert!(matches!(
+        parse_error("hardware.minimum_report_version", "1"),
+        PolicyError::Number { found: 1, .. }
+    ));
+    assert!(matches!(parse_error("minimum_tcb.Milan.tee", "256"), PolicyError::Toml(_)));
+    assert!(matches!(parse_error("freshness.maximum_age_seconds", "-1"), PolicyError::Toml(_)));
+}
+
+#[test]
+fn other_versions_are_refused() {
+    assert_eq!(parse_error("version", "2"), PolicyError::Version { found: 2 });
+}
+
+#[test]
+fn policies_that_accept_nothing_by_oversight_are_refused() {
+    let mut no_roots = Case::new(Product::Genoa);
+    no_roots.set("roots.amd", "\"none\"");
+    no_roots.set("simulated_roots.spki_sha256", "\"none\"");
+    assert_eq!(Policy::parse(&no_roots.policy), Err(PolicyError::NoRoots));
+    assert_eq!(parse_error("workload.digests", "\"none\""), PolicyError::NoWorkload);
+    let mut no_floor = Policy::example(&[]);
+    let (from, to) = (no_floor.find("[minimum_tcb.Turin]"), no_floor.find("[guest_policy]"));
+    no_floor.replace_range(from.expect("a table")..to.expect("a table"), "");
+    assert_eq!(Policy::parse(&no_floor), Err(PolicyError::NoMinimumTcb { product: Product::Turin }));
+    let with_fmc = Policy::example(&[]).replace("[minimum_tcb.Milan]", "[minimum_tcb.Milan]\nfmc = 1");
+    assert_eq!(Policy::parse(&with_fmc), Err(PolicyError::Fmc { product: Product::Milan, missing: false }));
+}
+
+#[test]
+fn every_byte_of_the_file_counts_in_its_digest() {
+    let example = Policy::example(&[]);
+    let digest = |text: &str| Policy::parse(text).expect("well formed").digest();
+    assert_eq!(digest(&example), digest(&example.clone()));
+    assert_ne!(digest(&example), digest(&format!("{example}# a remark\n")));
+}
+
+#[test]
+fn firmware_at_launch_counts_as_well() {
+    let mut case = Case::new(Product::Genoa);
+    case.tee.report.launch_tcb = TcbVersion::from([10, 0, 0, 0, 0, 0, 23, 83]);
+    let verdict = case.verdict();
+    assert_eq!(verdict.failures().map(|check| check.code).collect::<Vec<_>>(), [Code::TcbMicrocode]);
+}
+
+#[test]
+fn a_report_that_the_host_asked_for_passes_no_vmpl_rule() {
+    for rule in ["[0]", "\"any\""] {
+        let mut case = Case::new(Product::Genoa);
+        case.set("hardware.vmpl", rule);
+        case.tee.report.vmpl = Vmpl::Host;
+        assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::Vmpl]);
+    }
+}
+
+#[test]
+fn a_masked_chip_is_on_no_list_and_may_be_a_denied_one() {
+    let masked = || {
+        let mut case = Case::new(Product::Genoa);
+        case.tee = case.tee.with_vlek(Product::Genoa);
+        case.tee.report.chip_id = [0; 64].into();
+        case.set("hardware.signing_keys", "\"any\"");
+        case
+    };
+    assert_eq!(masked().verdict().outcome(), Outcome::Verified);
+    for (key, code) in [("hardware.chips", Code::Chip), ("hardware.denied_chips", Code::DeniedChip)] {
+        let mut case = masked();
+        case.set(key, &format!("[\"{}\"]", "1f".repeat(64)));
+        assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [code]);
+    }
+}
+
+#[test]
+fn simulation_needs_the_list_and_the_caller() {
+    let listed = Case::new(Product::Genoa);
+    assert_eq!(listed.verdict().outcome(), Outcome::Verified);
+    let mut unwilling = listed.clone();
+    unwilling.accept_simulated = AcceptSimulated::No;
+    assert_eq!(unwilling.verdict().outcome(), Outcome::Refused);
+    // Not listed by the policy, whatever roots the caller brings.
+    let mut unlisted = listed.clone();
+    unlisted.policy = Policy::example(&[]);
+    assert_eq!(unlisted.verdict().outcome(), Outcome::NotGenuine);
+    unlisted.roots = Some(Roots::builtin().with_simulated([listed.tee.simulated_root()]));
+    assert_eq!(unlisted.verdict().outcome(), Outcome::Refused);
+}
+
+#[test]
+fn expectations_bind_even_where_the_policy_accepts_anything() {
+    let mut case = Case::new(Product::Genoa);
+    case.set("workload.digests", "\"any\"");
+    case.set("freshness.report_data", "\"any\"");
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
+    let mut workload = case.clone();
+    workload.tee.report.host_data = [0; 32].into();
+    assert_eq!(
+        workload.verdict().failures().map(|check| check.code).collect::<Vec<_>>(),
+        [Code::ExpectedWorkload]
+    );
+    case.tee.report.report_data = [0; 64].into();
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ReportData]);
+}
+
+#[test]
+fn a_session_is_bound_only_by_report_data_that_matched() {
+    let mut case = Case::new(Product::Genoa);
+    case.set("freshness.report_data", "\"any\"");
+    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into() };
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
+    case.expectations.freshness = Freshness::Unchecked;
+    let verdict = case.verdict();
+    assert_eq!(verdict.failures().map(|check| check.code).collect::<Vec<_>>(), [Code::SessionKey]);
+    let channel = verdict.groups().iter().find(|group| group.code == Code::Channel).expect("a group");
+    assert_eq!(channel.status, Status::Failed);
+}
+
+#[test]
+fn a_challenge_from_the_future_is_refused() {
+    let mut case = Case::new(Product::Genoa);
+    case.now_ms = NOW_MS - 2000;
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ChallengeAge]);
+}
+
+#[test]
+fn old_layouts_are_accepted_only_if_the_policy_says_so() {
+    let mut case = Case::new(Product::Genoa);
+    case.tee.report.layout = Layout::V2;
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ReportVersion]);
+    case.set("hardware.minimum_report_version", "2");
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
+}
+
+#[test]
+fn a_vlek_is_accepted_only_if_the_policy_says_so() {
+    let mut case = Case::new(Product::Genoa);
+    case.tee = case.tee.with_vlek(Product::Genoa);
+    assert_eq!(case.tee.report.key_info, KeyInfo::from_bits(4).expect("names a VLEK"));
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::SigningKey]);
+}
+
+#[test]
+fn a_revocation_list_in_time_is_named_with_its_age() {
+    let verdict = Case::new(Product::Genoa).verdict();
+    assert!(!verdict.not_established().contains(&casemate_verify::NotEstablished::Revocation));
+    assert_eq!(DAY_MS % 1000, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// A stricter policy never accepts more: raise floors and turn "any" into a rule, and whatever was
+    /// refused stays refused.
+    #[test]
+    fn stricter_policies_accept_no_more(
+        floors in any::<[u8; 4]>(),
+        raises in prop::array::uniform4(0u8..4),
+        policy_bits in 0u64..1 << 26,
+        platform_bits in any::<u64>(),
+        tightened in prop::collection::vec((0usize..6, prop::bool::ANY), 0..4),
+    ) {
+        const KEYS: [&str; 6] = [
+            "guest_policy.smt", "guest_policy.single_socket", "guest_policy.ciphertext_hiding",
+            "platform.smt", "platform.ecc", "platform.tsme",
+        ];
+        let parts = ["bootloader", "tee", "snp", "microcode"];
+        let found = [10u8, 0, 23, 84];
+        let mut loose = Case::new(Product::Genoa);
+        loose.tee.report.policy = bits(policy_bits & !(1 << 17));
+        loose.tee.report.platform_info = PlatformInfo::from_bits(platform_bits);
+        let mut strict = loose.clone();
+        for (index, part) in parts.iter().enumerate() {
+            let key = format!("minimum_tcb.Genoa.{part}");
+            let floor = floors[index] % found[index].saturating_add(2);
+            loose.set(&key, &floor.to_string());
+            strict.set(&key, &floor.saturating_add(raises[index]).to_string());
+        }
+        for (key, required) in tightened {
+            strict.set(KEYS[key], if required { "\"required\"" } else { "\"forbidden\"" });
+        }
+        if strict.verdict().outcome() == Outcome::Verified {
+            prop_assert_eq!(loose.verdict().outcome(), Outcome::Verified);
+        }
+    }
+}
