@@ -1,1 +1,34 @@
-//! casemate-kms
+//! One seat of the key service: who gets which key, decided once and on the record.
+//!
+//! The service parses, appraises (with `casemate-verify`), keeps state and clock; every decision is
+//! `casemate_release::seat`'s. Keys are derived for each answer, sealed to the guest and forgotten.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), casemate_kms::Error> {
+//! use casemate_kms::{Options, StateFolder, serve};
+//!
+//! let folder = StateFolder::open("/var/lib/casemate-kms".as_ref())?;
+//! let options = Options::default(); // no simulated roots, whatever the floor policy lists
+//! serve(folder, options, "unix:/run/casemate-kms.sock".parse()?, std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whoever can write its state folder can roll it back: with a single seat (n = 1) that brings back old
+//! volume states. More seats, and a confidential VM around each, are what protects against that.
+#![forbid(unsafe_code)]
+
+mod appraise;
+mod backup;
+mod error;
+mod folder;
+mod http;
+mod limit;
+mod service;
+mod store;
+
+pub use backup::{back_up, restore};
+pub use error::Error;
+pub use folder::{Birthday, StateFolder};
+pub use http::{Listen, serve};
+pub use service::{Options, Service};

@@ -34,6 +34,7 @@ mod order;
 mod roster;
 mod signed;
 mod stamp;
+mod submission;
 
 pub use app::{Authority, AuthorityRecord, Genesis, UpgradeRule};
 pub use error::Error;
@@ -44,3 +45,4 @@ pub use order::{Order, OrderAction};
 pub use roster::{MAXIMUM_SEATS, Roster, RosterChain, Seat, SeatSignature, SignedRoster};
 pub use signed::{Record, Signed};
 pub use stamp::Stamp;
+pub use submission::{Submission, SubmissionTaken};

@@ -73,11 +73,11 @@ impl ChallengeKeeper {
         Challenge::from(bytes)
     }
 
-    /// Takes a challenge, for the first and last time.
+    /// Takes a challenge, for the first and last time, and tells when it was made, in Unix milliseconds.
     ///
     /// # Errors
     /// [`ChallengeError`], by check.
-    pub fn redeem(&mut self, challenge: &Challenge, now_ms: u64) -> Result<(), ChallengeError> {
+    pub fn redeem(&mut self, challenge: &Challenge, now_ms: u64) -> Result<u64, ChallengeError> {
         let bytes = challenge.as_bytes();
         let mac = MacTag::try_from(&bytes[24..]).expect("32 bytes are left");
         if !kdf::verify_hmac_sha256(&self.key, TAG, &[&bytes[..24]], &mac) {
@@ -97,7 +97,7 @@ impl ChallengeKeeper {
             return Err(ChallengeError::Busy { wait_ms: oldest - now_ms });
         }
         self.used.insert(name, ());
-        Ok(())
+        Ok(expiry.saturating_sub(self.lifetime_ms))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     fn a_challenge_is_taken_once() {
         let mut keeper = keeper();
         let challenge = keeper.issue(&mut Counter::default(), 5000);
-        assert_eq!(keeper.redeem(&challenge, 5999), Ok(()));
+        assert_eq!(keeper.redeem(&challenge, 5999), Ok(5000));
         assert_eq!(keeper.redeem(&challenge, 5999), Err(ChallengeError::Used));
         assert_eq!(keeper.redeem(&challenge, 6000), Err(ChallengeError::Expired { late_ms: 0 }));
     }
@@ -142,9 +142,9 @@ mod tests {
         let mut keeper = keeper();
         let mut random = Counter::default();
         let all: Vec<_> = (0..3).map(|step| keeper.issue(&mut random, 5000 + step)).collect();
-        assert_eq!(keeper.redeem(&all[0], 5500), Ok(()));
-        assert_eq!(keeper.redeem(&all[1], 5500), Ok(()));
+        assert_eq!(keeper.redeem(&all[0], 5500), Ok(5000));
+        assert_eq!(keeper.redeem(&all[1], 5500), Ok(5001));
         assert_eq!(keeper.redeem(&all[2], 5500), Err(ChallengeError::Busy { wait_ms: 500 }));
-        assert_eq!(keeper.redeem(&all[2], 6001), Ok(()));
+        assert_eq!(keeper.redeem(&all[2], 6001), Ok(5002));
     }
 }

@@ -15,8 +15,10 @@ use casemate_crypto::{
     sign::{PublicKey, SigningKey},
 };
 use casemate_evidence::ReportData;
-use casemate_record::{AppId, Birth, BootId, InstanceId, Roster, Signed, VolumeName, WorkloadDigest};
-use casemate_verify::TrustClass;
+use casemate_record::{
+    AppId, Birth, BootId, InstanceId, PolicyDigest, Roster, Signed, VolumeName, WorkloadDigest,
+};
+use casemate_verify::{Accepted, TrustClass};
 use rand_core::CryptoRng;
 
 use crate::{
@@ -54,15 +56,40 @@ pub enum SeatError {
     Secrets(#[from] DeriveError),
 }
 
-/// What an accepted appraisal says about a guest.
+/// What two accepted appraisals say about a guest: the owner's policy's and the seat's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attested {
+    trust_class: TrustClass,
+    workload_digest: WorkloadDigest,
+    report_data: ReportData,
+    owner_policy: PolicyDigest,
+}
+
+impl Attested {
+    /// Takes the same evidence accepted twice; nothing less makes this type.
+    ///
+    /// # Errors
+    /// [`Refusal::TrustClass`] if the policies anchor it differently, [`Refusal::ReportData`] if it is
+    /// not the same evidence.
+    pub fn new(owner: &Accepted, floor: &Accepted) -> Result<Self, Refusal> {
+        if owner.trust_class() != floor.trust_class() {
+            return Err(Refusal::TrustClass { found: owner.trust_class() });
+        }
+        if owner.report() != floor.report() {
+            return Err(Refusal::ReportData);
+        }
+        Ok(Attested {
+            trust_class: owner.trust_class(),
+            workload_digest: owner.workload_digest(),
+            report_data: owner.report().report_data(),
+            owner_policy: owner.verdict().policy_digest(),
+        })
+    }
+
     /// What stands behind the evidence.
-    pub trust_class: TrustClass,
-    /// The workload in the authoritative slot.
-    pub workload_digest: WorkloadDigest,
-    /// The report data that the hardware signed.
-    pub report_data: ReportData,
+    pub fn trust_class(&self) -> TrustClass {
+        self.trust_class
+    }
 }
 
 /// How a boot stands among the boots of its instance.
@@ -146,14 +173,14 @@ impl Seat {
         SeatResponse::Denied(Signed::sign(&self.signing, &denial))
     }
 
-    /// Uses up this seat's challenge in a request's list.
+    /// Uses up this seat's challenge in a request's list; tells when it was made.
     fn redeem(
         &self,
         keeper: &mut ChallengeKeeper,
         roster_digest: &Sha256,
         challenges: &[SeatChallenge],
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         if *roster_digest != self.roster_digest {
             return Err(Refusal::OtherRoster { found: *roster_digest });
         }
@@ -164,7 +191,6 @@ impl Seat {
         let own = self.public();
         let mine: Option<&Challenge> =
             challenges.iter().find(|entry| entry.seat == own).map(|entry| &entry.challenge);
-        keeper.redeem(mine.ok_or(Refusal::ChallengeMissing)?, now_ms)?;
-        Ok(())
+        Ok(keeper.redeem(mine.ok_or(Refusal::ChallengeMissing)?, now_ms)?)
     }
 }

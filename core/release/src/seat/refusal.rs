@@ -2,6 +2,7 @@
 
 use casemate_crypto::hash::Sha256;
 use casemate_record::{AppId, BootId, InstanceId, VolumeName, WorkloadDigest};
+use casemate_verify::TrustClass;
 use casemate_volume::StateError;
 
 use crate::challenge::ChallengeError;
@@ -67,6 +68,14 @@ pub enum Refusal {
         /// What was found.
         found: String,
     },
+    /// Owner and seat trust the root in different ways.
+    #[error(
+        "owner's policy and seat's policy disagree whether the root is hardware; the owner's says {found}"
+    )]
+    TrustClass {
+        /// By the owner's policy.
+        found: TrustClass,
+    },
     /// The evidence was made for another request.
     #[error("the evidence covers other report data than this request")]
     ReportData,
@@ -100,8 +109,8 @@ pub enum Refusal {
         /// The workload.
         found: WorkloadDigest,
     },
-    /// The policy that the authority record names is not there.
-    #[error("the policy that the authority record names is not kept here; send it with the record")]
+    /// The evidence was not appraised under the policy that the newest authority record names.
+    #[error("the evidence was not appraised under the policy of the newest authority record; ask again")]
     PolicyMissing,
     /// No such instance.
     #[error("instance {found} is not known here; send its record")]
@@ -162,6 +171,7 @@ impl Refusal {
             Refusal::SaltSealed { .. } => "salt.sealed",
             Refusal::SaltDigest { .. } => "salt.digest",
             Refusal::Evidence { check, .. } => check,
+            Refusal::TrustClass { .. } => "evidence.trust_class",
             Refusal::ReportData => "evidence.report_data",
             Refusal::EvidenceWorkload { .. } => "evidence.workload",
             Refusal::AppUnknown { .. } => "app.unknown",
@@ -202,6 +212,7 @@ impl Refusal {
                 _ => volume.to_string(),
             },
             Refusal::Evidence { found, .. } => found.clone(),
+            Refusal::TrustClass { found } => found.to_string(),
             Refusal::EvidenceWorkload { found } | Refusal::WorkloadNotAuthorised { found } => {
                 found.to_string()
             }

@@ -51,7 +51,8 @@ pub struct Decision {
 }
 
 impl Seat {
-    /// Takes a request's form and challenge, before its evidence is looked at.
+    /// Takes a request's form and challenge, before its evidence is looked at; tells when the challenge
+    /// was made, in Unix milliseconds.
     ///
     /// # Errors
     /// [`Refusal::KeyList`], [`Refusal::SaltList`], [`Refusal::OtherRoster`], [`Refusal::ChallengeList`],
@@ -61,7 +62,7 @@ impl Seat {
         keeper: &mut ChallengeKeeper,
         request: &ReleaseRequest,
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         check_keys(&request.keys)?;
         let volumes = request.keys.iter().filter_map(|key| key.volume.as_ref());
         if !request.salts.iter().map(|salt| &salt.volume).eq(volumes) {

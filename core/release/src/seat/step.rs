@@ -78,7 +78,8 @@ impl Seat {
         Ok((next, response))
     }
 
-    /// Takes a renewal's challenge, before its evidence is looked at.
+    /// Takes a renewal's challenge, before its evidence is looked at; tells when the challenge was made, in
+    /// Unix milliseconds.
     ///
     /// # Errors
     /// [`Refusal::OtherRoster`], [`Refusal::ChallengeList`], [`Refusal::ChallengeMissing`],
@@ -88,7 +89,7 @@ impl Seat {
         keeper: &mut ChallengeKeeper,
         request: &RenewRequest,
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         self.redeem(keeper, &request.roster_digest, &request.challenges, now_ms)
     }
 
@@ -142,6 +143,9 @@ pub(super) fn check_owner(
         .ok_or(Refusal::AuthorityMissing { found: *app_id })?;
     if authority.workload_digest != *workload_digest {
         return Err(Refusal::WorkloadNotAuthorised { found: *workload_digest });
+    }
+    if authority.policy_digest != attested.owner_policy {
+        return Err(Refusal::PolicyMissing);
     }
     known
         .filter(|record| record.app_id == *app_id && record.instance == *instance)

@@ -1,0 +1,109 @@
+//! Is the evidence good enough for the owner and for this seat?
+
+use std::sync::Arc;
+
+use casemate_crypto::hash::sha256;
+use casemate_evidence::{ReportData, bundle::Bundle};
+use casemate_record::{AuthorityRecord, PolicyDigest};
+use casemate_release::seat::{Attested, Refusal};
+use casemate_verify::{
+    AcceptSimulated, Accepted, Channel, Expectations, Freshness, Policy, Verdict, Verifier, Workload,
+};
+
+use crate::Error;
+
+/// Appraises under the owner's policy and the seat's own floor.
+#[derive(Debug, Clone)]
+pub(crate) struct Appraiser {
+    floor: Arc<Policy>,
+    accept_simulated: AcceptSimulated,
+}
+
+/// Evidence, and what it must show.
+pub(crate) struct Question {
+    pub bundle: Vec<u8>,
+    /// The owner's policy file.
+    pub policy: Vec<u8>,
+    pub authority: AuthorityRecord,
+    pub report_data: ReportData,
+    pub made_ms: u64,
+    pub now_ms: u64,
+}
+
+/// The digest by which an authority record names a policy file.
+pub(crate) fn policy_digest(policy: &[u8]) -> PolicyDigest {
+    PolicyDigest::from(*sha256(policy).as_bytes())
+}
+
+impl Appraiser {
+    /// Reads the floor policy.
+    pub fn new(floor: &str, accept_simulated: bool) -> Result<Self, Error> {
+        let floor = Policy::parse(floor).map_err(|error| Error::FloorPolicy { source: Box::new(error) })?;
+        let accept_simulated = if accept_simulated { AcceptSimulated::Yes } else { AcceptSimulated::No };
+        Ok(Appraiser { floor: Arc::new(floor), accept_simulated })
+    }
+
+    /// Refuses a policy file that could never be appraised under.
+    pub fn check_policy(policy: &[u8]) -> Result<(), Error> {
+        parse(policy).map(drop)
+    }
+
+    /// Appraises, off the threads that serve calls.
+    pub async fn appraise(&self, question: Question) -> Result<Attested, Refusal> {
+        let appraiser = self.clone();
+        let task = tokio::task::spawn_blocking(move || appraiser.judge(&question));
+        task.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    fn judge(&self, question: &Question) -> Result<Attested, Refusal> {
+        let bundle = Bundle::parse(&question.bundle).map_err(|_| Refusal::Evidence {
+            check: "evidence.bundle".to_owned(),
+            found: format!("{} bytes", question.bundle.len()),
+        })?;
+        let owner = parse(&question.policy).map_err(|_| Refusal::PolicyMissing)?;
+        let floor = self.appraise_under(&self.floor, &bundle, question)?;
+        let owner = self.appraise_under(&owner, &bundle, question)?;
+        Attested::new(&owner, &floor)
+    }
+
+    fn appraise_under(
+        &self,
+        policy: &Policy,
+        bundle: &Bundle,
+        question: &Question,
+    ) -> Result<Accepted, Refusal> {
+        let verifier = Verifier {
+            policy,
+            roots: &policy.roots(),
+            accept_simulated: self.accept_simulated,
+            provider: casemate_crypto::provider(),
+        };
+        // A seat knows no image: a policy that is to release keys lists measurements.
+        let expectations = Expectations {
+            freshness: Freshness::Challenge { report_data: question.report_data, made_ms: question.made_ms },
+            workload: Workload::Authorised {
+                app_id: question.authority.app_id,
+                digest: question.authority.workload_digest,
+            },
+            images: Vec::new(),
+            channel: Channel::Unchecked,
+        };
+        let appraisal = verifier.verify_bundle(bundle, None, &expectations, question.now_ms);
+        appraisal.accepted().map_err(|verdict| refusal(&verdict))
+    }
+}
+
+/// Names the first check that failed.
+fn refusal(verdict: &Verdict) -> Refusal {
+    match verdict.refusals().first() {
+        Some(first) => {
+            Refusal::Evidence { check: first.code.as_str().to_owned(), found: first.found.to_string() }
+        }
+        None => Refusal::Evidence { check: "evidence".to_owned(), found: String::new() },
+    }
+}
+
+fn parse(policy: &[u8]) -> Result<Policy, Error> {
+    let text = std::str::from_utf8(policy).map_err(|error| Error::Policy { source: Box::new(error) })?;
+    Policy::parse(text).map_err(|error| Error::Policy { source: Box::new(error) })
+}

@@ -1,0 +1,206 @@
+//! How is the seat reached?
+//!
+//! | Call | Body | Answer |
+//! |---|---|---|
+//! | `POST /v1/guest` | CBOR `SeatRequest`, at most 512 KiB | CBOR `SeatResponse` |
+//! | `POST /v1/records` | CBOR `Submission`, at most 128 KiB | JSON `SubmissionTaken` |
+//! | `GET /v1/roster` | | CBOR `RosterChain` |
+//! | `GET /healthz` | | `ok` |
+//!
+//! A refusal to a guest is a signed answer with status 200; other failures are a JSON `Problem`. There is
+//! no TLS: everything that matters is sealed or signed end to end, and the seat listens on loopback or a
+//! Unix socket only.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use casemate_api::problem::Problem;
+use casemate_record::Submission;
+use casemate_release::message::MAXIMUM_REQUEST_BYTES;
+use tokio::sync::Semaphore;
+
+use crate::{Error, Options, Service, StateFolder, limit::Bucket};
+
+const CALLS_PER_SECOND: u64 = 100;
+const CALLS_AT_ONCE: u64 = 400;
+const IN_FLIGHT: usize = 64;
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const CBOR: &str = "application/cbor";
+
+/// Where to listen: `unix:PATH` or a loopback address with a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A Unix socket, mode 0600; an old one is replaced.
+    Unix(PathBuf),
+    /// A loopback address.
+    Loopback(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = || Error::Listen { text: text.into() };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(refused()) } else { Ok(Listen::Unix(path.into())) };
+        }
+        let address: SocketAddr = text.parse().map_err(|_| refused())?;
+        if address.ip().is_loopback() { Ok(Listen::Loopback(address)) } else { Err(refused()) }
+    }
+}
+
+/// Serves the folder's seat until `stop` is ready.
+///
+/// # Errors
+/// [`Error`] if the seat does not start.
+pub async fn serve(
+    folder: StateFolder,
+    options: Options,
+    listen: Listen,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let service = Service::open(&folder, options).await?;
+    let routes = routes(service);
+    match listen {
+        Listen::Unix(path) => {
+            let refused = |source| Error::File { path: path.clone(), source };
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
+                _ => {}
+            }
+            let listener = tokio::net::UnixListener::bind(&path).map_err(refused)?;
+            let mode = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, mode).map_err(refused)?;
+            tracing::info!(socket = %path.display(), "listening");
+            axum::serve(listener, routes).with_graceful_shutdown(stop).await.map_err(refused)
+        }
+        Listen::Loopback(address) => {
+            let refused = |source| Error::File { path: address.to_string().into(), source };
+            let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
+            let address = listener.local_addr().map_err(refused)?;
+            tracing::info!(%address, "listening");
+            axum::serve(listener, routes).with_graceful_shutdown(stop).await.map_err(refused)
+        }
+    }
+}
+
+struct Shared {
+    service: Service,
+    bucket: Mutex<Bucket>,
+    started: Instant,
+    in_flight: Semaphore,
+}
+
+fn routes(service: Service) -> Router {
+    let shared = Shared {
+        service,
+        bucket: Mutex::new(Bucket::new(CALLS_PER_SECOND, CALLS_AT_ONCE, 0)),
+        started: Instant::now(),
+        in_flight: Semaphore::new(IN_FLIGHT),
+    };
+    Router::new()
+        .route("/v1/guest", post(guest).layer(DefaultBodyLimit::max(MAXIMUM_REQUEST_BYTES)))
+        .route("/v1/records", post(records).layer(DefaultBodyLimit::max(Submission::MAXIMUM_BYTES)))
+        .route("/v1/roster", get(roster))
+        .route("/healthz", get(|| async { "ok" }))
+        .with_state(Arc::new(shared))
+}
+
+async fn guest(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let Ok(_permit) = shared.admit() else { return too_many() };
+    match tokio::time::timeout(CALL_LIMIT, shared.service.answer(&body)).await {
+        Ok(Ok(answer)) => ([(header::CONTENT_TYPE, CBOR)], answer).into_response(),
+        Ok(Err(error)) => broken(&error),
+        Err(_) => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "seat_slow",
+            "the seat did not decide in 30 s".to_owned(),
+            "ask again with a new challenge",
+        ),
+    }
+}
+
+async fn records(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let Ok(_permit) = shared.admit() else { return too_many() };
+    match shared.service.submit(&body).await {
+        Ok(taken) => Json(taken).into_response(),
+        Err(error @ (Error::Store(_) | Error::Stored { .. })) => broken(&error),
+        Err(error) => {
+            tracing::warn!(%error, "record refused");
+            problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "record_refused",
+                error.to_string(),
+                "correct the record and sign it again with a higher number",
+            )
+        }
+    }
+}
+
+async fn roster(State(shared): State<Arc<Shared>>) -> Response {
+    ([(header::CONTENT_TYPE, CBOR)], shared.service.chain().to_bytes()).into_response()
+}
+
+impl Shared {
+    fn admit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ()> {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !self.bucket.lock().expect("no panic while held").take(now_ms) {
+            return Err(());
+        }
+        self.in_flight.try_acquire().map_err(|_| ())
+    }
+}
+
+fn too_many() -> Response {
+    problem(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_requests",
+        "the seat serves as many calls as it can".to_owned(),
+        "try again in a second",
+    )
+}
+
+/// What broke is in the seat's log; callers learn only that it did.
+fn broken(error: &Error) -> Response {
+    tracing::error!(%error, "call failed");
+    problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "seat_broken",
+        "the seat could not decide; nothing was given or taken".to_owned(),
+        "the seat's operator finds the reason in its log",
+    )
+}
+
+fn problem(status: StatusCode, code: &str, message: String, hint: &str) -> Response {
+    (status, Json(Problem { code: code.to_owned(), message, hint: Some(hint.to_owned()) })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_unix_sockets_are_listened_on() {
+        assert_eq!("unix:/run/x".parse::<Listen>().unwrap(), Listen::Unix("/run/x".into()));
+        assert!(matches!("127.0.0.1:0".parse(), Ok(Listen::Loopback(_))));
+        assert!(matches!("[::1]:1".parse(), Ok(Listen::Loopback(_))));
+        for bad in ["0.0.0.0:7070", "unix:", "192.0.2.1:1", "localhost:1", ""] {
+            assert!(matches!(bad.parse::<Listen>(), Err(Error::Listen { .. })), "{bad}");
+        }
+    }
+}

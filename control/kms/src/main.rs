@@ -1,0 +1,148 @@
+//! The `casemate-kms` command: make, serve, back up and restore one seat.
+
+use std::{
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use casemate_kms::{Error, Listen, Options, StateFolder, back_up, restore, serve};
+use clap::{Parser, Subcommand};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use zeroize::Zeroizing;
+
+/// One seat of Casemate's key service.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a key service with a single seat (n = t = q = 1).
+    Init {
+        /// Folder for its state; must not hold one yet.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// What this seat demands of every guest, besides the owner's policy.
+        #[arg(long, value_name = "FILE")]
+        floor_policy: PathBuf,
+    },
+    /// Answer guests and owners.
+    Serve {
+        /// Folder with its state.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// `unix:PATH` or a loopback address with a port.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Listen,
+        /// Let simulated roots count that floor policy and owner's policy list. Never for real secrets.
+        #[arg(long)]
+        accept_simulated: bool,
+        /// How long a boot may go on without renewal, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+        lease: u64,
+    },
+    /// Write the seat, under a passphrase, to a file. Stop the seat first.
+    Backup {
+        /// Folder with its state.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// File to write; must not exist yet.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// File whose content, without a final newline, is the passphrase.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: PathBuf,
+    },
+    /// Make a seat's folder from a backup.
+    Restore {
+        /// Folder for the state; must not hold one yet.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// File whose content, without a final newline, is the passphrase.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("CASEMATE_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Init { state, floor_policy } => {
+            let policy = String::from_utf8_lossy(&read(&floor_policy)?).into_owned();
+            let (_, birthday) = StateFolder::create(&state, &policy, &mut UnwrapErr(SysRng))?;
+            println!("{}", birthday.roster.kms_id);
+            eprintln!(
+                "move {} to a safe place: it signs every change of seats",
+                state.join("operators.key").display()
+            );
+            Ok(())
+        }
+        Command::Serve { state, listen, accept_simulated, lease } => {
+            let folder = StateFolder::open(&state)?;
+            let options =
+                Options { accept_simulated, lease: Duration::from_secs(lease), ..Options::default() };
+            let runtime = tokio::runtime::Runtime::new()
+                .map_err(|source| Error::File { path: "tokio runtime".into(), source })?;
+            runtime.block_on(serve(folder, options, listen, stop_signal()))
+        }
+        Command::Backup { state, out, passphrase_file } => {
+            let folder = StateFolder::open(&state)?;
+            let bytes = back_up(&folder, &passphrase(&passphrase_file)?, &mut UnwrapErr(SysRng))?;
+            let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&out);
+            file.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+                .map_err(|source| Error::File { path: out, source })
+        }
+        Command::Restore { state, from, passphrase_file } => {
+            let folder = restore(&state, &read(&from)?, &passphrase(&passphrase_file)?)?;
+            folder.seat().map(drop)
+        }
+    }
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM can be set");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+fn passphrase(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(read(path)?);
+    if bytes.ends_with(b"\n") {
+        bytes.pop();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,375 @@
+//! What does the seat answer, and what does it write down first?
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use casemate_crypto::hash::Sha256;
+use casemate_record::{
+    AppId, BootId, InstanceId, RosterChain, Submission, SubmissionTaken, VolumeAction, VolumeName,
+};
+use casemate_release::{
+    challenge::ChallengeKeeper,
+    message::{ReleaseRequest, RenewRequest, SeatRequest, SeatResponse, Step, VolumeStep, transcript},
+    seat::{BootStanding, Refusal, ReleaseFacts, Seat, SeatSession, StepFacts},
+};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+
+use crate::{
+    Error, StateFolder,
+    appraise::{Appraiser, Question, policy_digest},
+    store::{App, Store, Transaction},
+};
+
+/// How a seat runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether simulated roots count, where the floor policy and the owner's policy list them as well.
+    pub accept_simulated: bool,
+    /// How long a boot may go on without renewal.
+    pub lease: Duration,
+    /// How long a challenge is good.
+    pub challenge_lifetime: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            accept_simulated: false,
+            lease: Duration::from_secs(600),
+            challenge_lifetime: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Most used challenges remembered.
+const USED_CHALLENGES: usize = 65_536;
+/// Most sessions remembered.
+const SESSIONS: usize = 4096;
+/// How long a session is remembered, in milliseconds.
+const SESSION_MS: u64 = 3_600_000;
+
+/// A running seat.
+pub struct Service {
+    seat: Seat,
+    chain: RosterChain,
+    appraiser: Appraiser,
+    options: Options,
+    keeper: Mutex<ChallengeKeeper>,
+    sessions: Mutex<HashMap<Sha256, (u64, SeatSession)>>,
+    store: tokio::sync::Mutex<Store>,
+}
+
+/// Why a call has no signed answer.
+enum Failure {
+    Refused(Refusal),
+    Broken(Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::Refused(refusal)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Broken(error)
+    }
+}
+
+impl Service {
+    /// Opens the folder's seat.
+    ///
+    /// # Errors
+    /// [`Error`]: the seat does not start on anything that does not fit together.
+    pub async fn open(folder: &StateFolder, options: Options) -> Result<Self, Error> {
+        let seat = folder.seat()?;
+        let appraiser = Appraiser::new(&folder.floor_policy()?, options.accept_simulated)?;
+        let store = Store::open(&folder.database()?).await?;
+        let lifetime_ms = milliseconds(options.challenge_lifetime);
+        let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, USED_CHALLENGES);
+        Ok(Service {
+            seat,
+            chain: folder.chain()?,
+            appraiser,
+            options,
+            keeper: Mutex::new(keeper),
+            sessions: Mutex::new(HashMap::new()),
+            store: tokio::sync::Mutex::new(store),
+        })
+    }
+
+    /// The roster chain that guests verify.
+    pub fn chain(&self) -> &RosterChain {
+        &self.chain
+    }
+
+    /// Answers a guest's request, as bytes to bytes. A refusal is an answer, signed.
+    ///
+    /// # Errors
+    /// [`Error`] where the seat itself is broken: then nothing was decided.
+    pub async fn answer(&self, request: &[u8]) -> Result<Vec<u8>, Error> {
+        let transcript = transcript(&self.seat.public(), request);
+        let now_ms = now_ms();
+        let outcome = match SeatRequest::from_bytes(request) {
+            Err(_) => Err(Refusal::Encoding { bytes: request.len() }.into()),
+            Ok(SeatRequest::Challenge) => {
+                let keeper = self.keeper.lock().expect("no panic while held");
+                Ok(self.seat.challenge(&keeper, &mut UnwrapErr(SysRng), now_ms))
+            }
+            Ok(SeatRequest::Release(request)) => self.release(&request, transcript, now_ms).await,
+            Ok(SeatRequest::Prepare(request)) => self.step(Step::Prepare, &request, transcript, now_ms).await,
+            Ok(SeatRequest::Commit(request)) => self.step(Step::Commit, &request, transcript, now_ms).await,
+            Ok(SeatRequest::Renew(request)) => self.renew(&request, transcript, now_ms).await,
+        };
+        match outcome {
+            Ok(response) => Ok(response.to_bytes()),
+            Err(Failure::Refused(refusal)) => {
+                tracing::warn!(
+                    transcript = %transcript.short(), check = refusal.check(), found = %refusal.found(), "denied"
+                );
+                Ok(self.seat.deny(transcript, &refusal, now_ms).to_bytes())
+            }
+            Err(Failure::Broken(error)) => {
+                tracing::error!(transcript = %transcript.short(), %error, "no decision");
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a record from an owner, through whoever carries it.
+    ///
+    /// # Errors
+    /// [`Error`], by check; nothing was taken then.
+    pub async fn submit(&self, bytes: &[u8]) -> Result<SubmissionTaken, Error> {
+        let submission = Submission::from_bytes(bytes)?;
+        let mut store = self.store.lock().await;
+        let mut transaction = store.begin().await?;
+        let taken = match submission {
+            Submission::Authority { genesis, record, policy } => {
+                let claimed = record.claimed()?;
+                let known = transaction.app(&claimed.app_id).await?;
+                let current = known.as_ref().map(|app| &app.authority);
+                let authority = genesis.accept(current, &record)?;
+                let found = policy_digest(&policy);
+                if found != authority.policy_digest {
+                    return Err(Error::PolicyDigest { expected: authority.policy_digest, found });
+                }
+                Appraiser::check_policy(&policy)?;
+                transaction.put_app(&App { genesis, authority, policy: policy.to_vec() }).await?;
+                SubmissionTaken { kind: "authority".to_owned(), number: authority.number }
+            }
+            Submission::Instance(record) => {
+                let claimed = record.claimed()?;
+                let app = known_app(&mut transaction, &claimed.app_id).await?;
+                let known = transaction.instance(&claimed.app_id, &claimed.instance).await?;
+                let highest = transaction.highest_instance_number(&claimed.app_id).await?;
+                let record = app.genesis.accept_instance(known.as_ref(), highest, &record)?;
+                transaction.put_instance(&record).await?;
+                SubmissionTaken { kind: "instance".to_owned(), number: record.number }
+            }
+            Submission::Volume(record) => {
+                let claimed = record.claimed()?;
+                let app = known_app(&mut transaction, &claimed.app_id).await?;
+                let (state, current) =
+                    transaction.volume(&claimed.app_id, &claimed.instance, &claimed.volume).await?;
+                let record = app.genesis.accept_volume(current.as_ref(), &record)?;
+                if current.as_ref() != Some(&record) {
+                    let state = match record.action {
+                        VolumeAction::Restore(stamp) => state.restore(stamp)?,
+                        VolumeAction::Erase => state.erase(),
+                        _ => unreachable!("the parser knows no other action"),
+                    };
+                    transaction.put_volume(&record.app_id, &record.instance, &record.volume, &state).await?;
+                    transaction.put_volume_record(&record).await?;
+                }
+                SubmissionTaken { kind: "volume".to_owned(), number: record.number }
+            }
+        };
+        transaction.commit().await?;
+        tracing::info!(kind = taken.kind, number = taken.number, "record taken");
+        Ok(taken)
+    }
+
+    async fn release(
+        &self,
+        request: &ReleaseRequest,
+        transcript: Sha256,
+        now_ms: u64,
+    ) -> Result<SeatResponse, Failure> {
+        let made_ms = {
+            let mut keeper = self.keeper.lock().expect("no panic while held");
+            self.seat.check_release(&mut keeper, request, now_ms)?
+        };
+        let app = self.known(&request.app_id).await?;
+        let attested = self
+            .appraiser
+            .appraise(Question {
+                bundle: request.evidence.to_vec(),
+                policy: app.policy.clone(),
+                authority: app.authority,
+                report_data: request.report_data(),
+                made_ms,
+                now_ms,
+            })
+            .await?;
+        let mut store = self.store.lock().await;
+        let mut transaction = store.begin().await?;
+        let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
+        facts.boot = transaction.boot(&request.app_id, &request.instance, &request.boot_id).await?;
+        for volume in request.keys.iter().filter_map(|key| key.volume.as_ref()) {
+            let (state, _) = transaction.volume(&request.app_id, &request.instance, volume).await?;
+            facts.volumes.insert(volume.clone(), state);
+        }
+        let decision = self.seat.decide_release(
+            request,
+            transcript,
+            &attested,
+            facts,
+            now_ms,
+            &mut UnwrapErr(SysRng),
+        )?;
+        for (volume, state) in &decision.volumes {
+            transaction.put_volume(&request.app_id, &request.instance, volume, state).await?;
+        }
+        transaction.note_boot(&request.app_id, &request.instance, &request.boot_id).await?;
+        if decision.supersedes {
+            transaction.commit_boot(&request.app_id, &request.instance, &request.boot_id).await?;
+        }
+        transaction.commit().await?;
+        drop(store);
+        self.remember(transcript, decision.session, now_ms)?;
+        tracing::info!(
+            transcript = %transcript.short(), app = %request.app_id.short(),
+            instance = %request.instance.short(), boot = %request.boot_id.short(),
+            trust = %attested.trust_class(), "granted"
+        );
+        Ok(decision.response)
+    }
+
+    async fn renew(
+        &self,
+        request: &RenewRequest,
+        transcript: Sha256,
+        now_ms: u64,
+    ) -> Result<SeatResponse, Failure> {
+        let made_ms = {
+            let mut keeper = self.keeper.lock().expect("no panic while held");
+            self.seat.check_renewal(&mut keeper, request, now_ms)?
+        };
+        let app = self.known(&request.app_id).await?;
+        let attested = self
+            .appraiser
+            .appraise(Question {
+                bundle: request.evidence.to_vec(),
+                policy: app.policy.clone(),
+                authority: app.authority,
+                report_data: request.report_data(),
+                made_ms,
+                now_ms,
+            })
+            .await?;
+        let mut store = self.store.lock().await;
+        let mut transaction = store.begin().await?;
+        let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
+        facts.boot = transaction.granted_boot(&request.app_id, &request.instance, &request.boot_id).await?;
+        let response = self.seat.decide_renewal(request, transcript, &attested, &facts, now_ms)?;
+        tracing::info!(
+            transcript = %transcript.short(), instance = %request.instance.short(),
+            boot = %request.boot_id.short(), "renewed"
+        );
+        Ok(response)
+    }
+
+    async fn step(
+        &self,
+        step: Step,
+        request: &VolumeStep,
+        transcript: Sha256,
+        now_ms: u64,
+    ) -> Result<SeatResponse, Failure> {
+        let session = self.session(&request.session, now_ms);
+        let session = self.seat.check_step(session.as_ref(), step, request)?;
+        let (app_id, instance, boot_id): (&AppId, &InstanceId, &BootId) =
+            (&session.app_id, &session.instance, &session.boot_id);
+        let volume: &VolumeName = &request.volume;
+        let mut store = self.store.lock().await;
+        let mut transaction = store.begin().await?;
+        let boot = transaction.granted_boot(app_id, instance, boot_id).await?;
+        let (state, _) = transaction.volume(app_id, instance, volume).await?;
+        let facts = StepFacts { boot, volume: state };
+        let (next, response) = self.seat.decide_step(session, step, request, transcript, facts, now_ms)?;
+        transaction.put_volume(app_id, instance, volume, &next).await?;
+        if step == Step::Commit {
+            transaction.commit_boot(app_id, instance, boot_id).await?;
+        }
+        transaction.commit().await?;
+        tracing::info!(
+            transcript = %transcript.short(), ?step, %volume, counter = request.stamp.counter,
+            instance = %instance.short(), boot = %boot_id.short(), "stamped"
+        );
+        Ok(response)
+    }
+
+    async fn known(&self, app_id: &AppId) -> Result<App, Failure> {
+        let mut store = self.store.lock().await;
+        let mut transaction = store.begin().await?;
+        let app = transaction.app(app_id).await?;
+        Ok(app.ok_or(Refusal::AppUnknown { found: *app_id })?)
+    }
+
+    /// What is recorded about the app, provided that its policy is still the one appraised under.
+    async fn facts(
+        &self,
+        transaction: &mut Transaction<'_>,
+        appraised: &App,
+        app_id: &AppId,
+        instance: &InstanceId,
+    ) -> Result<ReleaseFacts, Failure> {
+        let app = transaction.app(app_id).await?.ok_or(Refusal::AppUnknown { found: *app_id })?;
+        if app.authority.policy_digest != policy_digest(&appraised.policy) {
+            return Err(Refusal::PolicyMissing.into());
+        }
+        Ok(ReleaseFacts {
+            genesis: Some(app.genesis),
+            authority: Some(app.authority),
+            instance: transaction.instance(app_id, instance).await?,
+            boot: BootStanding::Open,
+            volumes: std::collections::BTreeMap::new(),
+            lease_ms: milliseconds(self.options.lease),
+        })
+    }
+
+    fn remember(&self, transcript: Sha256, session: SeatSession, now_ms: u64) -> Result<(), Refusal> {
+        let mut sessions = self.sessions.lock().expect("no panic while held");
+        sessions.retain(|_, (expiry, _)| *expiry > now_ms);
+        if sessions.len() >= SESSIONS {
+            return Err(Refusal::Busy);
+        }
+        sessions.insert(transcript, (now_ms + SESSION_MS, session));
+        Ok(())
+    }
+
+    fn session(&self, transcript: &Sha256, now_ms: u64) -> Option<SeatSession> {
+        let sessions = self.sessions.lock().expect("no panic while held");
+        let (expiry, session) = sessions.get(transcript)?;
+        (*expiry > now_ms).then(|| session.clone())
+    }
+}
+
+async fn known_app(transaction: &mut Transaction<'_>, app_id: &AppId) -> Result<App, Error> {
+    transaction.app(app_id).await?.ok_or(Error::AppUnknown(*app_id))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The machine's clock, Unix milliseconds.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, milliseconds)
+}

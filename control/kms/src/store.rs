@@ -1,0 +1,315 @@
+//! What was recorded, and in which state is each volume?
+//!
+//! One SQLite file, one connection, one transaction per decision: a kill at any point leaves the state
+//! before or after it. Salts are overwritten when a volume is erased (`secure_delete`), and the rollback
+//! journal is truncated with each commit; what the disk below keeps of overwritten sectors is beyond it.
+
+use std::{path::Path, time::Duration};
+
+use casemate_canon::{from_cbor, to_cbor};
+use casemate_record::{
+    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, Record, VolumeName, VolumeRecord,
+};
+use casemate_release::seat::BootStanding;
+use casemate_volume::VolumeState;
+use sqlx::{
+    Connection as _, Row as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::Error;
+
+const SCHEMA: &str = "
+create table if not exists apps (
+    app_id blob primary key, genesis blob not null, authority blob not null, policy blob not null
+) strict, without rowid;
+create table if not exists instances (
+    app_id blob not null, instance blob not null, number integer not null, record blob not null,
+    primary key (app_id, instance)
+) strict, without rowid;
+create table if not exists boots (
+    sequence integer primary key autoincrement, app_id blob not null, instance blob not null,
+    boot_id blob not null, committed integer not null default 0, unique (app_id, instance, boot_id)
+) strict;
+create table if not exists volumes (
+    app_id blob not null, instance blob not null, volume text not null, state blob not null, record blob,
+    primary key (app_id, instance, volume)
+) strict;
+pragma user_version = 1;
+";
+/// How many of the newest boots of an instance are remembered, besides the current one.
+const REMEMBERED_BOOTS: i64 = 64;
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Store(SqliteConnection);
+
+/// One transaction: nothing counts until [`Transaction::commit`].
+pub(crate) struct Transaction<'a>(sqlx::Transaction<'a, sqlx::Sqlite>);
+
+/// An app as recorded.
+pub(crate) struct App {
+    pub genesis: Genesis,
+    pub authority: AuthorityRecord,
+    pub policy: Vec<u8>,
+}
+
+impl Store {
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Truncate)
+            .synchronous(SqliteSynchronous::Extra)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("secure_delete", "ON")
+            .pragma("temp_store", "MEMORY");
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+        Ok(Store(connection))
+    }
+
+    /// Begins a transaction that already holds the write lock.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        Ok(Transaction(self.0.begin_with("BEGIN IMMEDIATE").await?))
+    }
+}
+
+impl Transaction<'_> {
+    /// Makes everything done in it count, on the disk.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.0.commit().await?)
+    }
+
+    pub async fn app(&mut self, app_id: &AppId) -> Result<Option<App>, Error> {
+        let row = sqlx::query("select genesis, authority, policy from apps where app_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .fetch_optional(&mut *self.0)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let genesis: Vec<u8> = row.try_get(0)?;
+        let authority: Vec<u8> = row.try_get(1)?;
+        Ok(Some(App {
+            genesis: read("genesis", &genesis, Genesis::MAXIMUM_BYTES)?,
+            authority: read("authority record", &authority, AuthorityRecord::MAXIMUM_BYTES)?,
+            policy: row.try_get(2)?,
+        }))
+    }
+
+    pub async fn put_app(&mut self, app: &App) -> Result<(), Error> {
+        sqlx::query("insert or replace into apps (app_id, genesis, authority, policy) values (?, ?, ?, ?)")
+            .bind(&app.authority.app_id.as_bytes()[..])
+            .bind(to_cbor(&app.genesis))
+            .bind(to_cbor(&app.authority))
+            .bind(&app.policy[..])
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn instance(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+    ) -> Result<Option<InstanceRecord>, Error> {
+        let row = sqlx::query("select record from instances where app_id = ? and instance = ?")
+            .bind(&app_id.as_bytes()[..])
+            .bind(&instance.as_bytes()[..])
+            .fetch_optional(&mut *self.0)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let record: Vec<u8> = row.try_get(0)?;
+        read("instance record", &record, InstanceRecord::MAXIMUM_BYTES).map(Some)
+    }
+
+    pub async fn highest_instance_number(&mut self, app_id: &AppId) -> Result<u64, Error> {
+        let row = sqlx::query("select coalesce(max(number), 0) from instances where app_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .fetch_one(&mut *self.0)
+            .await?;
+        Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+    }
+
+    pub async fn put_instance(&mut self, record: &InstanceRecord) -> Result<(), Error> {
+        sqlx::query(
+            "insert or replace into instances (app_id, instance, number, record) values (?, ?, ?, ?)",
+        )
+        .bind(&record.app_id.as_bytes()[..])
+        .bind(&record.instance.as_bytes()[..])
+        .bind(record.number.cast_signed())
+        .bind(to_cbor(record))
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// How a boot stands that asks for keys; one never seen before is open.
+    pub async fn boot(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        boot: &BootId,
+    ) -> Result<BootStanding, Error> {
+        let Some((newest, by)) = self.newest_committed(app_id, instance).await? else {
+            return Ok(BootStanding::Open);
+        };
+        match self.sequence(app_id, instance, boot).await? {
+            Some(sequence) if sequence < newest => Ok(BootStanding::Superseded { by }),
+            _ => Ok(BootStanding::Open),
+        }
+    }
+
+    /// How a boot stands that has keys already; one that was forgotten has been superseded long ago.
+    pub async fn granted_boot(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        boot: &BootId,
+    ) -> Result<BootStanding, Error> {
+        let newest = self.newest_committed(app_id, instance).await?;
+        let sequence = self.sequence(app_id, instance, boot).await?;
+        match (sequence, newest) {
+            (Some(sequence), Some((newest, by))) if sequence < newest => Ok(BootStanding::Superseded { by }),
+            (None, Some((_, by))) => Ok(BootStanding::Superseded { by }),
+            (None, None) => Ok(BootStanding::Superseded { by: *boot }),
+            (Some(_), _) => Ok(BootStanding::Open),
+        }
+    }
+
+    /// Notes that a boot was granted keys, in the order of first grants, and forgets the oldest boots.
+    pub async fn note_boot(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        boot: &BootId,
+    ) -> Result<(), Error> {
+        sqlx::query("insert or ignore into boots (app_id, instance, boot_id) values (?, ?, ?)")
+            .bind(&app_id.as_bytes()[..])
+            .bind(&instance.as_bytes()[..])
+            .bind(&boot.as_bytes()[..])
+            .execute(&mut *self.0)
+            .await?;
+        sqlx::query(
+            "delete from boots where app_id = ?1 and instance = ?2 \
+             and sequence not in (select sequence from boots where app_id = ?1 and instance = ?2 \
+             order by sequence desc limit ?3) \
+             and sequence <> coalesce((select max(sequence) from boots where app_id = ?1 \
+             and instance = ?2 and committed = 1), 0)",
+        )
+        .bind(&app_id.as_bytes()[..])
+        .bind(&instance.as_bytes()[..])
+        .bind(REMEMBERED_BOOTS)
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes a boot the current one: every boot that was granted keys before it is superseded.
+    pub async fn commit_boot(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        boot: &BootId,
+    ) -> Result<(), Error> {
+        sqlx::query("update boots set committed = 1 where app_id = ? and instance = ? and boot_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .bind(&instance.as_bytes()[..])
+            .bind(&boot.as_bytes()[..])
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn sequence(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        boot: &BootId,
+    ) -> Result<Option<i64>, Error> {
+        let row = sqlx::query("select sequence from boots where app_id = ? and instance = ? and boot_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .bind(&instance.as_bytes()[..])
+            .bind(&boot.as_bytes()[..])
+            .fetch_optional(&mut *self.0)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    async fn newest_committed(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+    ) -> Result<Option<(i64, BootId)>, Error> {
+        let row = sqlx::query(
+            "select sequence, boot_id from boots where app_id = ? and instance = ? and committed = 1 \
+             order by sequence desc limit 1",
+        )
+        .bind(&app_id.as_bytes()[..])
+        .bind(&instance.as_bytes()[..])
+        .fetch_optional(&mut *self.0)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let by: Vec<u8> = row.try_get(1)?;
+        let by =
+            BootId::try_from(&by[..]).map_err(|_| sqlx::Error::Decode("boot id of another length".into()))?;
+        Ok(Some((row.try_get(0)?, by)))
+    }
+
+    pub async fn volume(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        volume: &VolumeName,
+    ) -> Result<(VolumeState, Option<VolumeRecord>), Error> {
+        let row =
+            sqlx::query("select state, record from volumes where app_id = ? and instance = ? and volume = ?")
+                .bind(&app_id.as_bytes()[..])
+                .bind(&instance.as_bytes()[..])
+                .bind(volume.as_str())
+                .fetch_optional(&mut *self.0)
+                .await?;
+        let Some(row) = row else { return Ok((VolumeState::Absent, None)) };
+        let state = zeroize::Zeroizing::new(row.try_get::<Vec<u8>, _>(0)?);
+        let record: Option<Vec<u8>> = row.try_get(1)?;
+        let record =
+            record.map(|bytes| read("volume record", &bytes, VolumeRecord::MAXIMUM_BYTES)).transpose()?;
+        Ok((VolumeState::from_storage(&state)?, record))
+    }
+
+    pub async fn put_volume(
+        &mut self,
+        app_id: &AppId,
+        instance: &InstanceId,
+        volume: &VolumeName,
+        state: &VolumeState,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "insert into volumes (app_id, instance, volume, state) values (?, ?, ?, ?) \
+             on conflict (app_id, instance, volume) do update set state = excluded.state",
+        )
+        .bind(&app_id.as_bytes()[..])
+        .bind(&instance.as_bytes()[..])
+        .bind(volume.as_str())
+        .bind(&state.to_storage()[..])
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    pub async fn put_volume_record(&mut self, record: &VolumeRecord) -> Result<(), Error> {
+        sqlx::query("update volumes set record = ? where app_id = ? and instance = ? and volume = ?")
+            .bind(to_cbor(record))
+            .bind(&record.app_id.as_bytes()[..])
+            .bind(&record.instance.as_bytes()[..])
+            .bind(record.volume.as_str())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+}
+
+fn read<T>(what: &'static str, bytes: &[u8], maximum_bytes: usize) -> Result<T, Error>
+where
+    T: for<'b> minicbor::Decode<'b, ()> + minicbor::Encode<()>,
+{
+    from_cbor(bytes, maximum_bytes).map_err(|source| Error::Stored { what, source })
+}
