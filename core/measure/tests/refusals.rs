@@ -2,6 +2,8 @@
 //!
 //! One valid input, one change, one variant.
 
+mod support;
+
 use casemate_crypto::hash::sha256;
 use casemate_measure::id_block::{IdAuth, IdAuthError};
 use casemate_measure::image::{ImageDescription, ImageError, ImageFile, ImageFiles, Variant};
@@ -11,21 +13,10 @@ use casemate_measure::shape::{GuestFeatures, Machine, Shape, ShapeError, VcpuTyp
 use casemate_measure::snp::{Kernel, LaunchError, SnpLaunch};
 use casemate_measure::vmsa::Vmm;
 use proptest::prelude::*;
-
-/// A firmware of two pages with all that an SNP launch needs, laid out as edk2 does.
-fn firmware() -> Vec<u8> {
-    let mut bytes = vec![0x90; SIZE];
-    let metadata = SIZE - METADATA_FROM_END;
-    put(&mut bytes, metadata, &metadata_bytes(&SECTIONS));
-    let table = table_bytes(&[
-        (FOOTER, None),
-        (RESET, Some(&0x80b004_u32.to_le_bytes())),
-        (HASHES, Some(&words(&[0x810c00, 0x400]))),
-        (METADATA, Some(&(METADATA_FROM_END as u32).to_le_bytes())),
-    ]);
-    put(&mut bytes, SIZE - 32 - table.len(), &table);
-    bytes
-}
+use support::{
+    FOOTER, HASHES_END, METADATA, METADATA_END, METADATA_FROM_END, METADATA_START, RESET, RESET_END, SIZE,
+    firmware, put, table_bytes, words,
+};
 
 #[test]
 fn the_base_is_accepted() {
@@ -299,43 +290,6 @@ fn description() -> ImageDescription {
     }
 }
 
-fn metadata_bytes(sections: &[[u32; 3]]) -> Vec<u8> {
-    let mut bytes = b"ASEV".to_vec();
-    bytes.extend(words(&[16 + 12 * sections.len() as u32, 1, sections.len() as u32]));
-    sections.iter().for_each(|section| bytes.extend(words(section)));
-    bytes
-}
-
-/// Entries in reading order, so the footer first; its length is that of the whole.
-fn table_bytes(entries: &[(u128, Option<&[u8]>)]) -> Vec<u8> {
-    let total: usize = entries.iter().map(|(_, data)| 18 + data.map_or(0, <[u8]>::len)).sum();
-    let mut bytes = Vec::new();
-    for (guid, data) in entries.iter().rev() {
-        bytes.extend(data.unwrap_or_default());
-        let length = data.map_or(total, |data| 18 + data.len()) as u16;
-        bytes.extend(length.to_le_bytes());
-        bytes.extend(guid_bytes(*guid));
-    }
-    bytes
-}
-
-/// UEFI's order: the first three groups little-endian.
-fn guid_bytes(guid: u128) -> [u8; 16] {
-    let mut bytes = guid.to_be_bytes();
-    bytes[0..4].reverse();
-    bytes[4..6].reverse();
-    bytes[6..8].reverse();
-    bytes
-}
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
-fn put(bytes: &mut [u8], offset: usize, new: &[u8]) {
-    bytes[offset..offset + new.len()].copy_from_slice(new);
-}
-
 const SHAPE: Shape = Shape {
     vcpus: 2,
     vcpu_type: VcpuType::EPYC_V4,
@@ -343,19 +297,3 @@ const SHAPE: Shape = Shape {
     machine: Machine::Q35,
     guest_features: GuestFeatures::SNP,
 };
-
-const SIZE: usize = 8192;
-const METADATA_FROM_END: usize = 0x554;
-const METADATA_START: usize = SIZE - METADATA_FROM_END;
-const SECTIONS: [[u32; 3]; 4] =
-    [[0x800000, 0x9000, 1], [0x80d000, 0x1000, 2], [0x80e000, 0x1000, 3], [0x810000, 0x1000, 0x10]];
-
-const FOOTER: u128 = 0x96b582de_1fb2_45f7_baea_a366c55a082d;
-const RESET: u128 = 0x00f771de_1a7e_4fcb_890e_68c77e2fb44e;
-const HASHES: u128 = 0x7255371f_3a3b_4b04_927b_1da6efa8d454;
-const METADATA: u128 = 0xdc886566_984a_4798_a75e_5585a7bf67cc;
-
-/// Where each entry of the table of [`firmware`] ends.
-const RESET_END: usize = SIZE - 32 - 18;
-const HASHES_END: usize = RESET_END - 22;
-const METADATA_END: usize = HASHES_END - 26;
