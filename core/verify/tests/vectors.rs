@@ -13,7 +13,9 @@ use casemate_verify::snp::{
     AuthenticateError, AuthenticatedChain, ChainError, Endorsements, Link, check_chip, check_tcb,
     verify_certificate, verify_revocation_list,
 };
-use casemate_verify::{Roots, TrustClass};
+use casemate_verify::{
+    AcceptSimulated, Channel, Code, Expectations, Freshness, Policy, Roots, TrustClass, Verifier, Workload,
+};
 use serde_json::{Map, Value, json};
 
 const BACK_ENDS: [&dyn Provider; 2] = [&AwsLc, &RustCrypto];
@@ -26,6 +28,55 @@ fn snp_vectors() {
 #[test]
 fn snp_certificate_vectors() {
     for_each_vector("snp-certs", check_certificate_vector);
+}
+
+/// A policy that asks for VMPL 0 and nothing that was not possible when the vectors were recorded.
+#[test]
+fn snp_vectors_meet_a_policy_that_asks_for_vmpl_0() {
+    for_each_vector("snp", |vector| {
+        if vector.result() != "verify_ok" {
+            return; // refused before a policy is asked; see above
+        }
+        let mut policy = Policy::example(&[])
+            .replace("signing_keys = [\"VCEK\"]", "signing_keys = \"any\"")
+            .replace("minimum_report_version = 3", "minimum_report_version = 2")
+            .replace("alias_check = \"required\"", "alias_check = \"any\"")
+            .replace("measurements = \"expected\"", "measurements = \"any\"")
+            .replace("digests = \"expected\"", "digests = \"any\"")
+            .replace("report_data = \"expected\"", "report_data = \"any\"");
+        for part in ["fmc", "bootloader", "tee", "snp", "microcode"] {
+            policy = policy
+                .lines()
+                .map(|line| {
+                    if line.starts_with(&format!("{part} = ")) { format!("{part} = 0") } else { line.into() }
+                })
+                .collect::<Vec<String>>()
+                .join("\n");
+        }
+        let policy = Policy::parse(&policy).expect("the policy is well formed");
+        let expectations = Expectations {
+            freshness: Freshness::Unchecked,
+            workload: Workload::Unchecked,
+            images: Vec::new(),
+            channel: Channel::Unchecked,
+        };
+        for provider in BACK_ENDS {
+            let verifier = Verifier {
+                policy: &policy,
+                roots: &policy.roots(),
+                accept_simulated: AcceptSimulated::No,
+                provider,
+            };
+            let now_ms = vector.window().middle();
+            let report = vector.file("report.bin");
+            let appraisal = verifier.verify_report(&report, &vector.endorsements(), &expectations, now_ms);
+            let verdict = appraisal.verdict();
+            let failures: Vec<_> = verdict.failures().map(|check| check.code).collect();
+            let expected: &[Code] = if vector.json["fields"]["vmpl"] == 0 { &[] } else { &[Code::Vmpl] };
+            assert_eq!(failures, expected, "{}", vector.name);
+            assert_eq!(verdict.trust_class(), Some(TrustClass::Real), "{}", vector.name);
+        }
+    });
 }
 
 /// A vector's folder and its `vector.json`.
