@@ -108,6 +108,14 @@ pub enum Error {
         /// The extension.
         found: ObjectIdentifier,
     },
+    /// A critical extension in a revocation list: it may limit what the list speaks of.
+    #[error(
+        "the revocation list has critical extension {found}, which Casemate does not know; fetch the full list"
+    )]
+    CriticalExtension {
+        /// The extension.
+        found: ObjectIdentifier,
+    },
     /// A revocation list that never expires.
     #[error("the revocation list has no next update; its age cannot be judged")]
     NoNextUpdate,
@@ -252,6 +260,13 @@ impl Certificate {
         self.basic_constraints.as_ref().and_then(|constraints| constraints.path_len_constraint)
     }
 
+    /// The first critical extension other than basic constraints and key usage.
+    pub fn unknown_critical_extension(&self) -> Option<ObjectIdentifier> {
+        use der::oid::AssociatedOid as _;
+        let known = [BasicConstraints::OID, KeyUsage::OID];
+        self.extensions().find_map(|(id, critical, _)| (critical && !known.contains(&id)).then_some(id))
+    }
+
     /// The extensions in their order: identifier, whether critical, content of the octet string.
     pub fn extensions(&self) -> impl Iterator<Item = (ObjectIdentifier, bool, &[u8])> {
         self.fields
@@ -281,13 +296,20 @@ impl RevocationList {
     ///
     /// # Errors
     /// [`Error::TooLong`], [`Error::Malformed`], [`Error::SignatureAlgorithm`],
-    /// [`Error::AlgorithmsDiffer`], [`Error::NoNextUpdate`].
+    /// [`Error::AlgorithmsDiffer`], [`Error::CriticalExtension`], [`Error::NoNextUpdate`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         check_length(bytes, Self::MAXIMUM_LEN)?;
         let list: x509_cert::crl::CertificateList =
             x509_cert::crl::CertificateList::from_der(bytes).map_err(Error::Malformed)?;
         let tbs = list.tbs_cert_list;
         check_signature_algorithm(&list.signature_algorithm, &tbs.signature)?;
+        let entries = tbs.revoked_certificates.iter().flatten();
+        let of_entries = entries.flat_map(|entry| entry.crl_entry_extensions.iter().flatten());
+        let mut extensions = tbs.crl_extensions.iter().flatten().chain(of_entries);
+        // RFC 5280 §5.2: a list with an unknown critical extension must not be used.
+        if let Some(unknown) = extensions.find(|extension| extension.critical) {
+            return Err(Error::CriticalExtension { found: unknown.extn_id });
+        }
         Ok(Self {
             der: bytes.to_vec(),
             signed: first_element(bytes).map_err(Error::Malformed)?,

@@ -160,7 +160,7 @@ fn broken_chain(error: &ChainError) -> Node {
         E::Signature { .. } | E::IssuerKey { .. } => {
             failed(Code::CertificateSignature, error.to_string(), Comparison::Equal, Value::Nothing)
         }
-        E::NotAuthority { .. } | E::PathLength { .. } => {
+        E::NotAuthority { .. } | E::PathLength { .. } | E::CriticalExtension { .. } => {
             failed(Code::CertificateRight, error.to_string(), Comparison::Equal, Value::Nothing)
         }
         E::NotYetValid { not_before_ms, now_ms, .. } => {

@@ -129,6 +129,20 @@ fn path_lengths_leave_room_for_one_intermediate_and_no_more() {
 }
 
 #[test]
+fn authorities_with_unknown_critical_extensions_are_refused() {
+    let found = der::asn1::ObjectIdentifier::new_unwrap("2.5.29.30"); // name constraints
+    for (link, change) in [
+        (Link::Root, (|tee, id| tee.root.extensions.push((id, true, vec![0x30, 0]))) as fn(&mut Tee, _)),
+        (Link::Intermediate, |tee, id| tee.intermediate.extensions.push((id, true, vec![0x30, 0]))),
+    ] {
+        assert_eq!(refused(|tee| change(tee, found)), E::Chain(C::CriticalExtension { link, found }));
+    }
+    let mut harmless = Tee::new(Product::Genoa);
+    harmless.root.extensions.push((found, false, vec![0x30, 0]));
+    assert!(run(&harmless).is_ok());
+}
+
+#[test]
 fn each_certificate_must_be_valid_now() {
     let parts = |tee: &mut Tee, link| match link {
         Link::Root => std::mem::replace(&mut tee.root.not_after_ms, NOW_MS - 1000),
@@ -388,4 +402,8 @@ fn certificates_of_another_shape_are_not_read() {
     other_salt[first + 4] = 32;
     assert!(matches!(Certificate::parse(&other_salt), Err(x509::Error::SignatureAlgorithm { .. })));
     assert!(matches!(RevocationList::parse(&der), Err(x509::Error::Malformed(_))));
+    let mut list = ListParts::new("ARK");
+    assert!(RevocationList::parse(&list.to_der()).is_ok());
+    list.critical_extension = true;
+    assert!(matches!(RevocationList::parse(&list.to_der()), Err(x509::Error::CriticalExtension { .. })));
 }

@@ -83,6 +83,14 @@ pub enum ChainError {
         /// The certificate that it issued.
         link: Link,
     },
+    /// Root or intermediate with a critical extension that Casemate does not know (RFC 5280 §4.2).
+    #[error("the {link} has critical extension {found}, which Casemate does not know")]
+    CriticalExtension {
+        /// Which certificate.
+        link: Link,
+        /// The extension.
+        found: der::oid::ObjectIdentifier,
+    },
     /// An intermediate that would let the leaf be an authority, or a root that allows no intermediate.
     #[error("path length {found:?} of the {link}, expected {expected}")]
     PathLength {
@@ -167,6 +175,7 @@ impl AuthenticatedChain {
         verify_certificate(Link::Root, root, root, provider)?;
         verify_certificate(Link::Intermediate, intermediate, root, provider)?;
         check_path_lengths(root, intermediate)?;
+        check_extensions(root, intermediate)?;
         verify_certificate(Link::Leaf, leaf, intermediate, provider)?;
         for (link, certificate) in
             [(Link::Root, root), (Link::Intermediate, intermediate), (Link::Leaf, leaf)]
@@ -324,6 +333,16 @@ fn check_path_lengths(root: &Certificate, intermediate: &Certificate) -> Result<
         Some(0) => Ok(()),
         found => Err(ChainError::PathLength { link: Link::Intermediate, found, expected: "0" }),
     }
+}
+
+/// The leaf's extensions are judged by [`Leaf::read`].
+fn check_extensions(root: &Certificate, intermediate: &Certificate) -> Result<(), ChainError> {
+    for (link, certificate) in [(Link::Root, root), (Link::Intermediate, intermediate)] {
+        if let Some(found) = certificate.unknown_critical_extension() {
+            return Err(ChainError::CriticalExtension { link, found });
+        }
+    }
+    Ok(())
 }
 
 fn check_time(link: Link, not_before_ms: u64, not_after_ms: u64, now_ms: u64) -> Result<(), ChainError> {

@@ -70,6 +70,7 @@ pub struct ListParts {
     pub this_update_ms: u64,
     pub next_update_ms: u64,
     pub revoked: Vec<Vec<u8>>,
+    pub critical_extension: bool,
     pub signer: Rsa,
 }
 
@@ -207,6 +208,7 @@ impl ListParts {
             this_update_ms: NOW_MS - 10 * DAY_MS,
             next_update_ms: NOW_MS + 10 * DAY_MS,
             revoked: vec![vec![0x55]],
+            critical_extension: false,
             signer: Rsa::Root,
         }
     }
@@ -217,6 +219,9 @@ impl ListParts {
             .iter()
             .map(|serial| sequence(&[tagged(2, serial), time(self.this_update_ms)]))
             .collect();
+        // Delta CRL indicator: the list would name what changed since another one.
+        let delta = sequence(&[vec![6, 3, 0x55, 0x1D, 27], vec![1, 1, 0xFF], vec![4, 3, 2, 1, 7]]);
+        let extensions = if self.critical_extension { tagged(0xA0, &sequence(&[delta])) } else { Vec::new() };
         let tbs = sequence(&[
             vec![2, 1, 1], // version 2
             PSS_SHA384.to_vec(),
@@ -224,6 +229,7 @@ impl ListParts {
             time(self.this_update_ms),
             time(self.next_update_ms),
             sequence(&revoked),
+            extensions,
         ]);
         signed(tbs, self.signer)
     }
