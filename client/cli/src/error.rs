@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use casemate_crypto::hash::Sha256;
 use casemate_workload::{compose, manifest};
 
-use crate::{api::ApiError, app::AppError, key::KeyError, local::LocalError, lock::LockError, oci::OciError};
+use crate::{
+    api::ApiError, app::AppError, key::KeyError, local::LocalError, lock::LockError, oci::OciError,
+    session::SessionError,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +101,152 @@ pub enum Error {
     /// The services of this machine.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// A guest's evidence or answer.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A policy file.
+    #[error("{path}: {source}", path = path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_verify::PolicyError>,
+    },
+    /// The policy file is there already.
+    #[error("{path} is there already", path = path.display())]
+    PolicyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Which simulated root a remote host has is for the owner to say.
+    #[error("there is no {path}, and a remote host's simulated root is not accepted unseen", path = path.display())]
+    RemoteSimulatedPolicy {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// No guest image, or several.
+    #[error("{folder} has {found} guest images, expected one", folder = folder.display())]
+    NoGuestImage {
+        /// Where images are.
+        folder: PathBuf,
+        /// How many there are.
+        found: usize,
+    },
+    /// A guest image's description.
+    #[error("{path}: {source}", path = path.display())]
+    GuestImage {
+        /// The description.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_measure::image::ImageError>,
+    },
+    /// An image could not be built or differs.
+    #[error("{source}")]
+    ImageBuild {
+        /// Why.
+        #[source]
+        source: Box<casemate_image::Error>,
+    },
+    /// The key service's roster.
+    #[error("the key service's roster is refused: {source}")]
+    Roster {
+        /// Why.
+        #[source]
+        source: Box<casemate_record::Error>,
+    },
+    /// Nothing was deployed under this name from here.
+    #[error("nothing was deployed as '{name}' from here")]
+    NotDeployed {
+        /// The name.
+        name: String,
+    },
+    /// The note about a deployment.
+    #[error("{path} is damaged", path = path.display())]
+    DeploymentDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A VM of this name runs something else.
+    #[error("'{name}' runs workload {}, compose.yaml and compose.lock make {}", running.short(), wanted.short())]
+    OtherWorkload {
+        /// The VM.
+        name: String,
+        /// What it runs.
+        running: casemate_record::WorkloadDigest,
+        /// What should run.
+        wanted: casemate_record::WorkloadDigest,
+    },
+    /// A service without ports was to be published.
+    #[error("service '{service}' publishes no port in the compose file")]
+    NothingPublished {
+        /// The service.
+        service: String,
+    },
+    /// Not a name for a VM.
+    #[error("'{name}' cannot name a VM: letters a-z, digits and '-', at most 40")]
+    VmName {
+        /// The name.
+        name: String,
+    },
+    /// The guest gave up.
+    #[error("the guest failed: {message} ({code})")]
+    Guest {
+        /// Stable word.
+        code: String,
+        /// What it says.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The guest took too long.
+    #[error("the guest did not get there in {seconds} s; it is at '{phase}'")]
+    GuestLate {
+        /// How long it was waited for.
+        seconds: u64,
+        /// How far it came.
+        phase: String,
+    },
+    /// A website.
+    #[error("{url}: {source}")]
+    Site {
+        /// Its evidence's address.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A website's evidence is too large.
+    #[error("{url} has more than {maximum} bytes")]
+    SiteTooLarge {
+        /// Its evidence's address.
+        url: String,
+        /// Limit.
+        maximum: usize,
+    },
+    /// A file is neither bundle nor report.
+    #[error("{path} is neither an evidence bundle nor a SEV-SNP report: {source}", path = path.display())]
+    NotEvidence {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_evidence::bundle::BundleError>,
+    },
+    /// A raw report carries no certificates.
+    #[error("{path} is a raw report, and no certificates were given", path = path.display())]
+    EndorsementsMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Certificates that were given.
+    #[error("the certificates cannot be read: {source}")]
+    Certificates {
+        /// Why.
+        #[source]
+        source: Box<casemate_verify::snp::EndorsementsError>,
+    },
 }
 
 impl Error {
@@ -113,7 +262,17 @@ impl Error {
             | Error::SecretsMissing { .. } => exit::PROJECT,
             Error::Key(_) | Error::App(_) => exit::OWNER,
             Error::Api(error) => error.exit_code(),
-            Error::Local(_) => exit::SERVICES,
+            Error::Local(_) | Error::Site { .. } | Error::SiteTooLarge { .. } => exit::SERVICES,
+            Error::Session(SessionError::Denied { .. }) => exit::REFUSED,
+            Error::Session(_)
+            | Error::NotEvidence { .. }
+            | Error::Certificates { .. }
+            | Error::Roster { .. } => exit::NOT_GENUINE,
+            Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
+            Error::VmName { .. } | Error::NothingPublished { .. } | Error::EndorsementsMissing { .. } => {
+                exit::USAGE
+            }
+            Error::OtherWorkload { .. } => exit::REFUSED,
             _ => exit::FAILED,
         }
     }
@@ -148,6 +307,41 @@ impl Error {
             Error::App(_) => "restore .casemate/app.toml from a backup".into(),
             Error::Api(error) => error.hint(),
             Error::Local(error) => error.hint(),
+            Error::Session(SessionError::Denied { .. }) => {
+                "what the guest grants stands in the compose file under `x-casemate: observe`".into()
+            }
+            Error::Session(_) => "`casemate verify` shows each check; do not trust this guest before it passes".into(),
+            Error::Policy { .. } => "docs/reference/policy.md lists every rule; `casemate policy check` reads the file".into(),
+            Error::PolicyExists { .. } => "edit it, or move it away first".into(),
+            Error::RemoteSimulatedPolicy { .. } => {
+                "write the policy yourself: `casemate policy init`, then list the root under [simulated_roots]".into()
+            }
+            Error::NoGuestImage { .. } => {
+                "name one: --image NAME or FOLDER; `casemate image build` makes one".into()
+            }
+            Error::GuestImage { .. } | Error::ImageBuild { .. } => "`casemate image verify` compares an image with its description".into(),
+            Error::Roster { .. } => "this validator's key service cannot be used; ask its operator".into(),
+            Error::NotDeployed { .. } => {
+                "`casemate ps` lists what runs; to verify what others run, give its address or evidence file".into()
+            }
+            Error::DeploymentDamaged { .. } => "run `casemate up` in the app's folder again".into(),
+            Error::OtherWorkload { name, .. } => {
+                format!("`casemate down {name}` first, or undo the change to the compose file or lock")
+            }
+            Error::NothingPublished { .. } => "name a service that has `ports:`".into(),
+            Error::VmName { .. } => "give another one: --name".into(),
+            Error::Guest { hint, .. } => {
+                hint.clone().unwrap_or_else(|| "docs/reference/boot.md explains each failure".into())
+            }
+            Error::GuestLate { .. } => {
+                "`casemate ps` shows how far it is; on slow machines give it longer: --timeout".into()
+            }
+            Error::Site { .. } | Error::SiteTooLarge { .. } => {
+                "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()
+            }
+            Error::NotEvidence { .. } => "give a bundle that `casemate verify` or a guest wrote, or a raw report of 1184 bytes".into(),
+            Error::EndorsementsMissing { .. } => "give them: --leaf vcek.der --chain chain.pem".into(),
+            Error::Certificates { .. } => "the leaf is DER, the chain PEM: intermediate first, then root".into(),
         }
     }
 }

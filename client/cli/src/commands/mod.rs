@@ -2,15 +2,26 @@
 
 pub mod completions;
 pub mod doctor;
+pub mod exec;
+pub mod image;
 pub mod key;
+pub mod lifecycle;
 pub mod local;
 pub mod lock;
+pub mod logs;
 pub mod man;
+pub mod policy;
 pub mod ps;
+pub mod up;
+pub mod verify;
 
+use casemate_api::agent::{self, OwnerReply};
 use clap::{Parser, Subcommand};
 
-use crate::{Error, api::Validator, home::Home, output::Output};
+use crate::{
+    Error, api::Validator, app::App, deployment::Deployment, home::Home, output::Output, policy::PolicyFile,
+    session::Question,
+};
 
 /// Runs a compose app in a confidential VM on a machine you need not trust, and checks that it did.
 #[derive(Debug, Parser)]
@@ -35,8 +46,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "each command's text stands with its arguments")]
 pub enum Command {
+    Up(up::Arguments),
     Ps(ps::Arguments),
+    Verify(verify::Arguments),
+    Logs(logs::Arguments),
+    Exec(exec::Arguments),
+    Stop(lifecycle::Stop),
+    Start(lifecycle::Start),
+    Down(lifecycle::Down),
+    Policy(policy::Arguments),
     Lock(lock::Arguments),
+    Image(image::Arguments),
     Key(key::Arguments),
     Local(local::Arguments),
     Doctor(doctor::Arguments),
@@ -80,7 +100,16 @@ impl Cli {
             validator: self.validator,
         };
         match self.command {
+            Command::Up(arguments) => up::run(&context, arguments).await,
             Command::Ps(arguments) => ps::run(&context, arguments).await,
+            Command::Verify(arguments) => verify::run(&context, arguments).await,
+            Command::Logs(arguments) => logs::run(&context, arguments).await,
+            Command::Exec(arguments) => exec::run(&context, arguments).await,
+            Command::Stop(arguments) => lifecycle::stop(&context, arguments).await,
+            Command::Start(arguments) => lifecycle::start(&context, arguments).await,
+            Command::Down(arguments) => lifecycle::down(&context, arguments).await,
+            Command::Policy(arguments) => policy::run(&context, arguments),
+            Command::Image(arguments) => image::run(&context, arguments),
             Command::Lock(arguments) => lock::run(&context, arguments).await,
             Command::Key(arguments) => key::run(&context, arguments),
             Command::Local(arguments) => local::run(&context, arguments).await,
@@ -89,4 +118,18 @@ impl Cli {
             Command::Man(arguments) => man::run(arguments),
         }
     }
+}
+
+/// Verifies the guest `name`, then gives it an order of its owner.
+async fn order(context: &Context, name: &str, command: &agent::Command) -> Result<OwnerReply, Error> {
+    let deployment = Deployment::open(&context.home, name)?;
+    let validator = verify::validator_of(context, &deployment)?;
+    let policy = PolicyFile::read(&deployment.policy)?;
+    let expected = verify::expected_of(&deployment, deployment.simulated)?;
+    let question = Question::new();
+    let bundle = question.ask(&validator, name).await?;
+    let session = question.appraise(&bundle, &policy.policy, &expected)?.session()?;
+    let owner = crate::key::unlock(&context.home)?;
+    let number = App::open(&deployment.folder)?.next_order()?;
+    session.order(&validator, name, &owner, number, command).await
 }

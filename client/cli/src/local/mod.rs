@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use casemate_crypto::hash::Sha256;
 use serde::Serialize;
 
 use crate::{Error, api::Validator, files, home::Home};
@@ -159,6 +160,66 @@ pub async fn stop(home: &Home) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// SHA-256 of the key of this machine's simulated root, which is made now if there is none.
+///
+/// # Errors
+/// [`LocalError::NotInstalled`], [`LocalError::Preparation`].
+pub fn simulated_root(home: &Home) -> Result<Sha256, Error> {
+    let state = state(home, "hostd").join("simtee");
+    let program = program("casemate-simtee")?;
+    if !state.exists() {
+        files::make_private_folder(&self::state(home, "hostd"))?;
+        prepare(
+            home,
+            Command::new(&program).args(["root", "create", "--state"]).arg(&state),
+            "simtee root create",
+        )?;
+    }
+    let shown = prepare(
+        home,
+        Command::new(&program).args(["root", "show", "--json", "--state"]).arg(&state),
+        "simtee root show",
+    )?;
+    let shown: ShownRoot = serde_json::from_slice(&shown)
+        .map_err(|_| LocalError::Preparation { command: "casemate-simtee root show".into(), log: state })?;
+    Ok(shown.key_digest)
+}
+
+/// What `casemate-simtee root show --json` says, as far as it matters here.
+#[derive(serde::Deserialize)]
+struct ShownRoot {
+    key_digest: Sha256,
+}
+
+/// Makes the key service of this machine, once.
+fn ensure_key_service(home: &Home) -> Result<(), Error> {
+    let state = state(home, "kms");
+    if state.join("roster.cbor").exists() {
+        return Ok(());
+    }
+    let root = match program("casemate-simtee") {
+        Ok(_) => Some(simulated_root(home)?),
+        Err(_) => None,
+    };
+    let floor = home.local().join("kms-floor.toml");
+    files::write_private(&floor, crate::policy::seat_floor_text(root).as_bytes())?;
+    let mut command = Command::new(program("casemate-kms")?);
+    command.args(["init", "--state"]).arg(&state).arg("--floor-policy").arg(&floor);
+    prepare(home, &mut command, "kms init")?;
+    Ok(())
+}
+
+/// Runs a preparing command; what it says on stderr goes to a log.
+fn prepare(home: &Home, command: &mut Command, what: &str) -> Result<Vec<u8>, Error> {
+    let log = home.local().join("prepare.log");
+    let failed = || LocalError::Preparation { command: format!("casemate-{what}"), log: log.clone() };
+    let output = command.stdin(Stdio::null()).output().map_err(|_| failed())?;
+    if !output.stderr.is_empty() || !output.status.success() {
+        files::write_private(&log, &output.stderr)?;
+    }
+    if output.status.success() { Ok(output.stdout) } else { Err(failed().into()) }
+}
+
 async fn start(home: &Home) -> Result<(), Error> {
     for service in SERVICES {
         let path = home.socket(service);
@@ -169,6 +230,7 @@ async fn start(home: &Home) -> Result<(), Error> {
     }
     files::make_private_folder(&home.local())?;
     if supervisor::running(home).is_none() {
+        ensure_key_service(home)?;
         spawn_supervisor(home)?;
     }
     for service in SERVICES {

@@ -42,7 +42,9 @@ pub async fn run(home: &Home) -> Result<(), Error> {
         .map_err(|source| LocalError::Supervisor { source })?;
     let _ = nix::unistd::setsid(); // may be the leader of a group already
 
-    prepare(home).await?;
+    for service in SERVICES {
+        files::make_private_folder(&state(home, service))?;
+    }
     let mut services: Vec<Supervised> = SERVICES.iter().map(|name| Supervised::new(name)).collect();
     loop {
         for service in &mut services {
@@ -123,14 +125,6 @@ impl Supervised {
     }
 }
 
-/// What must exist before the services run: the key service's own genesis.
-async fn prepare(home: &Home) -> Result<(), Error> {
-    for service in SERVICES {
-        files::make_private_folder(&state(home, service))?;
-    }
-    Ok(())
-}
-
 fn arguments(home: &Home, service: &str) -> Vec<String> {
     let mut arguments = vec![
         "serve".to_owned(),
@@ -139,6 +133,13 @@ fn arguments(home: &Home, service: &str) -> Vec<String> {
         "--listen".to_owned(),
         address(home, service),
     ];
+    if service == "kms" && state(home, "hostd").join("simtee").exists() {
+        // The seat of a machine that simulates: its floor policy lists that root and no other.
+        arguments.push("--accept-simulated".to_owned());
+    }
+    if service == "hostd" {
+        arguments.extend(["--images".to_owned(), home.guest_images().display().to_string()]);
+    }
     if service == "validator" {
         arguments.extend(["--host".to_owned(), address(home, "hostd")]);
         arguments.extend(["--seat".to_owned(), address(home, "kms")]);

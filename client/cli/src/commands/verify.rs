@@ -1,0 +1,243 @@
+//! Is this what was deployed?
+
+use std::path::{Path, PathBuf};
+
+use casemate_evidence::{bundle::Bundle, snp::Report};
+use casemate_record::WorkloadDigest;
+use casemate_verify::{
+    AcceptSimulated, Appraisal, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier,
+    Workload, snp::Endorsements,
+};
+
+use crate::{
+    Error, clock,
+    commands::Context,
+    deployment::Deployment,
+    error::exit,
+    files,
+    guest_image::{self, GuestImage},
+    output::Output,
+    policy::{self, PolicyFile},
+    session::{Expected, Question},
+};
+
+/// Verify a VM, a website or recorded evidence, and show every check
+///
+/// A VM is compared with what `up` deployed from here. For a website or a file, say what you expect:
+/// --digest or --manifest, --image. Simulated hardware is refused unless --accept-simulated is given
+/// and the policy lists its root.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Name of a VM, https://SITE, or a file: an evidence bundle or a raw SEV-SNP report
+    pub target: String,
+    /// Policy file
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Let a simulated root count that the policy lists
+    #[arg(long)]
+    pub accept_simulated: bool,
+    /// Workload digest expected, hexadecimal
+    #[arg(long, value_name = "DIGEST", conflicts_with = "manifest")]
+    pub digest: Option<WorkloadDigest>,
+    /// Manifest expected
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// Guest image expected: its name, or the folder of a built one
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Virtual CPUs that the image runs on
+    #[arg(long, requires = "image")]
+    pub vcpus: Option<u32>,
+    /// Leaf certificate of a raw report (VCEK or VLEK), DER
+    #[arg(long, value_name = "FILE", requires = "chain")]
+    pub leaf: Option<PathBuf>,
+    /// Its chain, PEM: intermediate, root
+    #[arg(long, value_name = "FILE", requires = "leaf")]
+    pub chain: Option<PathBuf>,
+    /// For recorded evidence: the time to judge it at, in seconds since 1970
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<u64>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Error`] if there is no evidence to judge; otherwise the exit code tells the outcome.
+pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
+    let target = arguments.target.clone();
+    let verdict = if target.starts_with("https://") || target.starts_with("http://") {
+        verify_site(context, &arguments, &target).await?
+    } else if Path::new(&target).is_file() {
+        verify_file(context, &arguments, Path::new(&target))?
+    } else {
+        verify_vm(context, &arguments, &target).await?
+    };
+    let output = context.output;
+    output.answer(&verdict, || verdict.render(&target, style(output)));
+    Ok(exit_code(verdict.outcome()))
+}
+
+/// How verdicts look here.
+pub fn style(output: Output) -> Style {
+    if output.colour { Style::color() } else { Style::plain() }
+}
+
+/// The exit code of an outcome.
+pub fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Verified => exit::DONE,
+        Outcome::Refused => exit::POLICY_REFUSES,
+        Outcome::NotGenuine => exit::NOT_GENUINE,
+    }
+}
+
+async fn verify_vm(context: &Context, arguments: &Arguments, name: &str) -> Result<Verdict, Error> {
+    let deployment = Deployment::open(&context.home, name)?;
+    let validator = validator_of(context, &deployment)?;
+    let policy = PolicyFile::read(arguments.policy.as_deref().unwrap_or(&deployment.policy))?;
+    let expected = expected_of(&deployment, arguments.accept_simulated || deployment.simulated)?;
+    let question = Question::new();
+    let bundle = question.ask(&validator, name).await?;
+    Ok(question.appraise(&bundle, &policy.policy, &expected)?.verdict)
+}
+
+/// What a deployment's evidence must show.
+///
+/// # Errors
+/// [`Error::GuestImage`], [`Error::File`].
+pub fn expected_of(deployment: &Deployment, accept_simulated: bool) -> Result<Expected, Error> {
+    let image = GuestImage::open(&deployment.image)?;
+    Ok(Expected {
+        workload: Workload::Digest {
+            digest: deployment.workload_digest,
+            source: "compose.yaml + compose.lock".to_owned(),
+        },
+        images: vec![image.reference_value(&deployment.shape, deployment.simulated)?],
+        instance: Some(deployment.instance),
+        accept_simulated: accept(accept_simulated),
+    })
+}
+
+/// The validator that a deployment was made with, unless another is named.
+///
+/// # Errors
+/// [`Error::Api`].
+pub fn validator_of(context: &Context, deployment: &Deployment) -> Result<crate::api::Validator, Error> {
+    match (&context.validator, &deployment.validator) {
+        (None, Some(address)) => Ok(crate::api::Validator::at(address)?),
+        _ => context.validator(),
+    }
+}
+
+async fn verify_site(context: &Context, arguments: &Arguments, site: &str) -> Result<Verdict, Error> {
+    let question = Question::new();
+    let url = format!("{}/.well-known/casemate?nonce={}", site.trim_end_matches('/'), question.nonce_text());
+    let bundle = fetch(&url).await?;
+    let expected = Expected {
+        workload: expected_workload(arguments)?,
+        images: expected_images(context, arguments)?,
+        instance: None,
+        accept_simulated: accept(arguments.accept_simulated),
+    };
+    let policy = policy_for(arguments)?;
+    Ok(question.appraise(&bundle, &policy, &expected)?.verdict)
+}
+
+async fn fetch(url: &str) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Site { url: url.to_owned(), source };
+    let client = reqwest::Client::builder()
+        .timeout(std::time::Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(failed)?;
+    let mut response =
+        client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if bytes.len() + chunk.len() > Bundle::MAXIMUM_LEN {
+            return Err(Error::SiteTooLarge { url: url.to_owned(), maximum: Bundle::MAXIMUM_LEN });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<Verdict, Error> {
+    let bytes = files::read(path, Bundle::MAXIMUM_LEN as u64)?;
+    let endorsements = read_endorsements(arguments)?;
+    let policy = policy_for(arguments)?;
+    let expectations = Expectations {
+        freshness: Freshness::Unchecked,
+        workload: expected_workload(arguments)?,
+        images: expected_images(context, arguments)?,
+        channel: Channel::Unchecked,
+    };
+    let verifier = Verifier {
+        policy: &policy,
+        roots: &policy.roots(),
+        accept_simulated: accept(arguments.accept_simulated),
+        provider: casemate_crypto::provider(),
+    };
+    let now_ms = arguments.at.map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
+    let appraisal: Appraisal = if Report::parse(&bytes).is_ok() {
+        let Some(endorsements) = endorsements else {
+            return Err(Error::EndorsementsMissing { path: path.to_owned() });
+        };
+        verifier.verify_report(&bytes, &endorsements, &expectations, now_ms)
+    } else {
+        let bundle = Bundle::parse(&bytes)
+            .map_err(|source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) })?;
+        verifier.verify_bundle(&bundle, endorsements.as_ref(), &expectations, now_ms)
+    };
+    Ok(appraisal.verdict().clone())
+}
+
+fn read_endorsements(arguments: &Arguments) -> Result<Option<Endorsements>, Error> {
+    let (Some(leaf), Some(chain)) = (&arguments.leaf, &arguments.chain) else { return Ok(None) };
+    let bytes = files::read(leaf, 64 << 10)?;
+    let text = files::read_text(chain, 64 << 10)?;
+    Endorsements::parse_with_pem_chain(&bytes, &text)
+        .map(Some)
+        .map_err(|source| Error::Certificates { source: Box::new(source) })
+}
+
+/// The policy named, the one here, or the one that is recommended.
+fn policy_for(arguments: &Arguments) -> Result<Policy, Error> {
+    if let Some(path) = &arguments.policy {
+        return Ok(PolicyFile::read(path)?.policy);
+    }
+    let here = Path::new(policy::FILE_NAME);
+    if here.is_file() {
+        return Ok(PolicyFile::read(here)?.policy);
+    }
+    let text = Policy::example(&[]);
+    Policy::parse(&text).map_err(|source| Error::Policy { path: here.to_owned(), source: Box::new(source) })
+}
+
+fn expected_workload(arguments: &Arguments) -> Result<Workload, Error> {
+    if let Some(digest) = arguments.digest {
+        return Ok(Workload::Digest { digest, source: "--digest".to_owned() });
+    }
+    let Some(path) = &arguments.manifest else { return Ok(Workload::Unchecked) };
+    let bytes = files::read(path, casemate_workload::manifest::MAXIMUM_BYTES as u64)?;
+    let (manifest, _) = casemate_workload::Manifest::parse(&bytes)?;
+    Ok(Workload::Digest { digest: manifest.digest(), source: path.display().to_string() })
+}
+
+fn expected_images(
+    context: &Context,
+    arguments: &Arguments,
+) -> Result<Vec<casemate_verify::ReferenceValue>, Error> {
+    let Some(name) = &arguments.image else { return Ok(Vec::new()) };
+    let image = GuestImage::find(&context.home, Some(name))?;
+    let shape = guest_image::shape(arguments.vcpus, None);
+    let mut values = vec![image.reference_value(&shape, false)?];
+    if arguments.accept_simulated {
+        values.push(image.reference_value(&shape, true)?);
+    }
+    Ok(values)
+}
+
+fn accept(simulated: bool) -> AcceptSimulated {
+    if simulated { AcceptSimulated::Yes } else { AcceptSimulated::No }
+}
