@@ -26,6 +26,8 @@ use casemate_measure::shape::Shape;
 use casemate_record::WorkloadDigest;
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Progress;
+
 casemate_canon::byte_type! {
     /// SHA-256 of a file's bytes: the name of a blob.
     pub struct BlobDigest([u8; 32]);
@@ -263,10 +265,8 @@ pub enum VmFailureCode {
 pub struct NoticedProgress {
     /// When hostd received it, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Name of the phase, such as `keys-granted`.
-    pub phase: String,
-    /// The service it is about, the failure's code or another detail; may be empty.
-    pub detail: String,
+    /// What the guest says it has reached.
+    pub progress: Progress,
 }
 
 /// How a VM is to be stopped: body of `POST /v1/vms/{id}/stop`.

@@ -1,0 +1,179 @@
+//! `casemate-hostd`: runs VMs on this host and carries their messages.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_hostd::api::{Host, router};
+use casemate_hostd::blobs::Blobs;
+use casemate_hostd::capabilities::Probe;
+use casemate_hostd::qemu::Accelerator;
+use casemate_hostd::tee::SimulatedTee;
+use casemate_hostd::vms::{Settings, Vms};
+use clap::{Parser, Subcommand};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs VMs on this host and carries their messages. VMs outlive it.
+#[derive(Parser)]
+#[command(name = "casemate-hostd", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the host's API until ended by SIGTERM.
+    Serve(Serve),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// Folder of everything that is kept; short, for sockets live below it.
+    #[arg(long)]
+    state: PathBuf,
+    /// `unix:PATH` (mode 0600) or a loopback address such as `127.0.0.1:7001`.
+    #[arg(long)]
+    listen: String,
+    /// Folder of built guest images, each in a folder of its own name; STATE/images by default.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// QEMU.
+    #[arg(long, default_value = "qemu-system-x86_64")]
+    qemu: PathBuf,
+    /// The simulated TEE; beside this program by default.
+    #[arg(long)]
+    simtee: Option<PathBuf>,
+    /// Folder of the simulated root; STATE/simtee by default, made at first use.
+    #[arg(long)]
+    simtee_state: Option<PathBuf>,
+    /// What runs guests: `tcg` or `kvm`; found out by a test guest if not given.
+    #[arg(long, env = "CASEMATE_ACCEL", value_parser = accelerator)]
+    accel: Option<Accelerator>,
+    /// Largest blob in bytes.
+    #[arg(long, default_value_t = 16 << 30)]
+    max_blob_bytes: u64,
+    /// Largest data disk in bytes.
+    #[arg(long, default_value_t = 1 << 40)]
+    max_disk_bytes: u64,
+    /// Most VMs.
+    #[arg(long, default_value_t = 64)]
+    max_vms: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    let Command::Serve(arguments) = Arguments::parse().command;
+    match serve(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("casemate-hostd: {error}");
+            if let Some(error) = error.downcast_ref::<casemate_hostd::Error>() {
+                eprintln!("hint: {}", error.explain().2);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(&arguments.state)?;
+    std::fs::set_permissions(&arguments.state, std::fs::Permissions::from_mode(0o700))?;
+    let state = arguments.state.canonicalize()?;
+    // Two daemons on one state would adopt each other's VMs.
+    let lock = std::fs::File::create(state.join("lock"))?;
+    lock.try_lock().map_err(|_| format!("another casemate-hostd uses {}; stop it first", state.display()))?;
+    let simulated_tee = SimulatedTee {
+        program: arguments.simtee.unwrap_or_else(beside_this_program),
+        root: arguments.simtee_state.unwrap_or_else(|| state.join("simtee")),
+    };
+    let settings = Settings {
+        images: arguments.images.unwrap_or_else(|| state.join("images")),
+        qemu: arguments.qemu,
+        simulated_tee,
+        maximum_disk_bytes: arguments.max_disk_bytes,
+        maximum_vms: arguments.max_vms,
+        state: state.clone(),
+    };
+    let blobs =
+        Blobs::open(&state.join("blobs"), arguments.max_blob_bytes).map_err(casemate_hostd::Error::from)?;
+    let blobs = Arc::new(blobs);
+    let probe = Probe::start(settings.qemu.clone(), arguments.accel, state.clone());
+    let vms = Vms::open(settings.clone(), blobs.clone(), probe.accelerator()).await?;
+    let host = Arc::new(Host { blobs, vms, probe, settings });
+    tokio::spawn(collect_blobs(host.clone()));
+    let app = router(host);
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tracing::info!(listen = arguments.listen, "serving");
+    match arguments.listen.strip_prefix("unix:") {
+        Some(path) => axum::serve(listen_unix(Path::new(path))?, app).with_graceful_shutdown(ended).await?,
+        None => {
+            axum::serve(listen_loopback(&arguments.listen).await?, app).with_graceful_shutdown(ended).await?
+        }
+    }
+    Ok(())
+}
+
+/// A socket that is never there with a wider mode than 0600: made under another name, then moved.
+fn listen_unix(path: &Path) -> Result<UnixListener, Box<dyn std::error::Error>> {
+    let unfinished = path.with_extension("new");
+    let _ = std::fs::remove_file(&unfinished);
+    let listener = UnixListener::bind(&unfinished)?;
+    std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&unfinished, path)?;
+    Ok(listener)
+}
+
+async fn listen_loopback(address: &str) -> Result<TcpListener, Box<dyn std::error::Error>> {
+    let address: std::net::SocketAddr = address
+        .parse()
+        .map_err(|_| format!("--listen {address}; expected unix:PATH or a loopback address and port"))?;
+    if !address.ip().is_loopback() {
+        return Err(format!("--listen {address}; only loopback addresses: the API has no other lock").into());
+    }
+    Ok(TcpListener::bind(address).await?)
+}
+
+async fn collect_blobs(host: Arc<Host>) {
+    const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+    loop {
+        let referenced = host.vms.referenced_blobs().await;
+        match host.blobs.collect(&referenced, UNUSED) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "dropped blobs that nobody needs"),
+            Err(error) => tracing::warn!(%error, "cannot drop blobs"),
+        }
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+}
+
+fn beside_this_program() -> PathBuf {
+    let program = PathBuf::from("casemate-simtee");
+    match std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&program))) {
+        Some(beside) if beside.is_file() => beside,
+        _ => program,
+    }
+}
+
+fn accelerator(text: &str) -> Result<Accelerator, &'static str> {
+    match text {
+        "tcg" => Ok(Accelerator::Tcg),
+        "kvm" => Ok(Accelerator::Kvm),
+        _ => Err("expected tcg or kvm"),
+    }
+}
+
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into())
+}
