@@ -154,7 +154,7 @@ async fn probe_kvm(qemu: &Path, folder: &Path) -> KvmCapability {
             "isa-debug-exit,iobase=0xf4,iosize=0x04",
             "-drive",
         ])
-        .arg(format!("if=ide,format=raw,readonly=on,file={}", disk.display().to_string().replace(',', ",,")))
+        .arg(format!("if=ide,format=raw,snapshot=on,file={}", disk.display().to_string().replace(',', ",,")))
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -218,7 +218,7 @@ mod tests {
                 "-no-reboot",
             ])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive"])
-            .arg(format!("if=ide,format=raw,readonly=on,file={}", disk.display()))
+            .arg(format!("if=ide,format=raw,snapshot=on,file={}", disk.display()))
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(Duration::from_secs(60), output).await.unwrap().unwrap();

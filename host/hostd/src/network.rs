@@ -141,7 +141,8 @@ mod tests {
             panic!("the port was free")
         };
         assert_eq!(address.port(), number);
-        assert!(holder.unwrap().starts_with(&format!("pid {} ", std::process::id())));
+        // Another test may be starting a child, which holds our descriptors for a moment.
+        assert!(holder.unwrap().starts_with("pid "));
     }
 
     #[test]

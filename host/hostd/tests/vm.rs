@@ -1,0 +1,161 @@
+//! Do real VMs start, outlive the daemon, stop, and is a firmware that refuses its kernel named?
+//!
+//! Needs QEMU, `CASEMATE_TEST_FIRMWARE` (OVMF.amdsev.fd) and `CASEMATE_TEST_KERNEL` (a bzImage).
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Daemon, spec};
+
+/// A kernel that panics and then stands still, so that the VM stays.
+const STAYS: &str = "console=ttyS0 panic=0";
+
+async fn define(daemon: &Daemon, id: &str, command_line: &str) -> bool {
+    let variables = ["CASEMATE_TEST_FIRMWARE", "CASEMATE_TEST_KERNEL"];
+    let [Some(firmware), Some(kernel)] = variables.map(std::env::var_os) else {
+        assert!(std::env::var_os("CI").is_none(), "{variables:?} are needed in CI");
+        eprintln!("skipped: {variables:?} are not set");
+        return false;
+    };
+    let firmware = daemon.put(std::fs::read(firmware).unwrap()).await;
+    let kernel = daemon.put(std::fs::read(kernel).unwrap()).await;
+    let initrd = daemon.put(vec![0; 4096]).await;
+    let (status, answer) = daemon
+        .json(Method::POST, "/v1/vms", &spec(id, [&firmware, &kernel, &initrd, &initrd], command_line))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    true
+}
+
+/// Stands in for casemate-simtee, which measures and signs what is not asked for here.
+fn stand_in_tee(folder: &Path) -> String {
+    let script = "#!/bin/sh\nexec python3 -c '\nimport socket, sys, time\n\
+        s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[sys.argv.index(\"--socket\") + 1]); s.listen()\n\
+        print(chr(123) + chr(34) + \"ready\" + chr(34) + \":true\" + chr(125), flush=True); time.sleep(600)' \"$@\"\n";
+    program(folder, "tee.sh", script)
+}
+
+fn program(folder: &Path, name: &str, script: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+async fn until(daemon: &Daemon, id: &str, what: &str, found: impl Fn(&Value, &str) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let (_, vm) = daemon.json(Method::GET, &format!("/v1/vms/{id}"), &Value::Null).await;
+        let (_, console) = daemon.ask(Method::GET, &format!("/v1/vms/{id}/console"), "").await;
+        let console = String::from_utf8_lossy(&console);
+        if found(&vm, &console) {
+            return vm;
+        }
+        assert!(Instant::now() < deadline, "never {what}: {vm}\n{console}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn processes_of(folder: &Path) -> usize {
+    casemate_hostd::processes::with_argument(&folder.join("vms").display().to_string()).len()
+}
+
+#[tokio::test]
+async fn a_vm_outlives_the_daemon_and_leaves_no_process_when_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("simtee")).unwrap();
+    let tee = stand_in_tee(folder.path());
+    let mut daemon = Daemon::start(folder.path(), &["--simtee", &tee]).await;
+    if !define(&daemon, "stays", STAYS).await {
+        return;
+    }
+    let (status, vm) = daemon.json(Method::POST, "/v1/vms/stays/start", &Value::Null).await;
+    assert_eq!((status, vm["state"].as_str()), (StatusCode::OK, Some("running")), "{vm}");
+    assert_ne!(vm["endpoints"][0]["host_port"], 0);
+    let (status, answer) = daemon.json(Method::POST, "/v1/vms/stays/start", &Value::Null).await;
+    assert_eq!((status, answer["code"].as_str()), (StatusCode::CONFLICT, Some("vm_runs")));
+    assert_eq!(processes_of(folder.path()), 2);
+    until(&daemon, "stays", "booted Linux", |_, console| console.contains("Kernel panic")).await;
+
+    daemon.crash_and_restart().await;
+    let (_, again) = daemon.json(Method::GET, "/v1/vms/stays", &Value::Null).await;
+    assert_eq!(again["state"], "running");
+    assert_eq!(again["endpoints"], vm["endpoints"]);
+    assert_eq!(processes_of(folder.path()), 2);
+
+    let (_, answer) = daemon.json(Method::DELETE, "/v1/vms/stays?disks=true", &Value::Null).await;
+    assert_eq!(answer["code"], "vm_runs");
+    let began = Instant::now();
+    let (_, vm) = daemon.json(Method::POST, "/v1/vms/stays/stop", &json!({"grace_ms": 500})).await;
+    assert_eq!(vm["state"], "stopped", "{vm}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(processes_of(folder.path()), 0);
+    let (status, _) = daemon.json(Method::DELETE, "/v1/vms/stays?disks=true", &Value::Null).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn the_end_of_a_vm_has_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("simtee")).unwrap();
+    let tee = stand_in_tee(folder.path());
+    // Breaks the table by which the firmware checks the kernel, if a file says so.
+    let qemu = "#!/bin/sh\nset -e\nif [ -e ../../break ]; then printf X | dd of=hashes.bin bs=1 seek=60 conv=notrunc 2>/dev/null; fi\nexec qemu-system-x86_64 \"$@\"\n";
+    let qemu = program(folder.path(), "qemu.sh", qemu);
+    let mut daemon = Daemon::start(folder.path(), &["--simtee", &tee, "--qemu", &qemu]).await;
+    if !define(&daemon, "ends", "console=ttyS0 panic=-1").await {
+        return;
+    }
+    // A panicking kernel resets the machine.
+    daemon.json(Method::POST, "/v1/vms/ends/start", &Value::Null).await;
+    let vm = until(&daemon, "ends", "ended", |vm, _| vm["state"] == "failed").await;
+    assert_eq!(vm["failure"]["code"], "guest_powered_off", "{vm}");
+
+    // The firmware refuses a kernel that is not the table's.
+    std::fs::write(folder.path().join("break"), "").unwrap();
+    let (status, vm) = daemon.json(Method::POST, "/v1/vms/ends/start", &Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{vm}");
+    let vm = until(&daemon, "ends", "halted", |vm, _| vm["state"] == "failed").await;
+    assert_eq!(vm["failure"]["code"], "firmware_halted", "{vm}");
+    std::fs::remove_file(folder.path().join("break")).unwrap();
+
+    // QEMU and the daemon are killed together; the daemon comes back.
+    daemon.json(Method::POST, "/v1/vms/ends/start", &Value::Null).await;
+    let needle = folder.path().join("vms/ends/qmp.sock").display().to_string();
+    for process in casemate_hostd::processes::with_argument(&needle) {
+        process.end(Duration::ZERO).await.unwrap();
+    }
+    daemon.crash_and_restart().await;
+    let vm = until(&daemon, "ends", "ended", |vm, _| vm["state"] == "failed").await;
+    let code = vm["failure"]["code"].as_str().unwrap();
+    assert!(["host_restarted", "qemu_exited"].contains(&code), "{vm}");
+    assert_eq!(processes_of(folder.path()), 0);
+    daemon.json(Method::DELETE, "/v1/vms/ends?disks=true", &Value::Null).await;
+}
+
+#[tokio::test]
+async fn a_qemu_that_refuses_is_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("simtee")).unwrap();
+    let tee = stand_in_tee(folder.path());
+    let qemu = program(folder.path(), "qemu.sh", "#!/bin/sh\necho 'no such machine' >&2\nexit 1\n");
+    let daemon = Daemon::start(folder.path(), &["--simtee", &tee, "--qemu", &qemu]).await;
+    if !define(&daemon, "refused", STAYS).await {
+        return;
+    }
+    let (status, answer) = daemon.json(Method::POST, "/v1/vms/refused/start", &Value::Null).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer["code"], "qemu_refused");
+    assert!(answer["message"].as_str().unwrap().contains("no such machine"));
+    let (_, vm) = daemon.json(Method::GET, "/v1/vms/refused", &Value::Null).await;
+    assert_eq!(
+        (vm["state"].as_str(), vm["failure"]["code"].as_str()),
+        (Some("failed"), Some("qemu_refused"))
+    );
+    assert_eq!(processes_of(folder.path()), 0);
+}
