@@ -122,14 +122,14 @@ fn memory_available_mib() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib >> 10)
 }
 
-/// Boots a guest of 512 bytes behind the usual firmware: `/dev/kvm` may exist and still hang it.
+/// Boots a guest of nine bytes behind the usual firmware: `/dev/kvm` may exist and still hang it.
 async fn probe_kvm(qemu: &Path, folder: &Path) -> KvmCapability {
     let unusable = |reason: String| KvmCapability::Unusable { reason };
     if !Path::new("/dev/kvm").exists() {
         return KvmCapability::Absent;
     }
     let disk = folder.join("probe.img");
-    if let Err(error) = std::fs::write(&disk, boot_sector()) {
+    if let Err(error) = std::fs::write(&disk, boot_disk()) {
         return unusable(format!("cannot write the test guest: {error}"));
     }
     let began = Instant::now();
@@ -177,12 +177,13 @@ const PROBE_TIME: Duration = Duration::from_secs(5);
 const EXIT_CODE: i32 = 2 * PROBE_VALUE as i32 + 1;
 const PROBE_VALUE: u8 = 0x21;
 
-/// mov al, value; mov dx, 0xf4; out dx, al; hlt; jmp back. Then the BIOS boot signature.
-fn boot_sector() -> [u8; 512] {
-    let mut sector = [0; 512];
-    sector[..9].copy_from_slice(&[0xb0, PROBE_VALUE, 0xba, 0xf4, 0x00, 0xee, 0xf4, 0xeb, 0xfd]);
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    sector
+/// A disk that begins with: mov al, value; mov dx, 0xf4; out dx, al; hlt; jmp back. Then the BIOS boot
+/// signature. SeaBIOS cannot boot from a disk of a single sector.
+fn boot_disk() -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
+    disk[..9].copy_from_slice(&[0xb0, PROBE_VALUE, 0xba, 0xf4, 0x00, 0xee, 0xf4, 0xeb, 0xfd]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
 }
 
 #[cfg(test)]
@@ -203,7 +204,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let disk = folder.path().join("probe.img");
-        std::fs::write(&disk, boot_sector()).unwrap();
+        std::fs::write(&disk, boot_disk()).unwrap();
         let output = tokio::process::Command::new("qemu-system-x86_64")
             .args([
                 "-accel",

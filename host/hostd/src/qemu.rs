@@ -32,16 +32,6 @@ pub enum QemuError {
         /// Memory asked for.
         memory_mib: u32,
     },
-    /// The VMM version does not know the platform.
-    #[error("QEMU {found} cannot start {platform:?} guests; {minimum} can")]
-    TooOld {
-        /// The platform.
-        platform: Platform,
-        /// Version of QEMU here.
-        found: String,
-        /// First version that can.
-        minimum: &'static str,
-    },
 }
 
 impl Explain for QemuError {
@@ -49,9 +39,6 @@ impl Explain for QemuError {
         match self {
             Self::Path { .. } => ("path", Blame::Request, "rename the folder"),
             Self::Shape { .. } => ("shape", Blame::Request, "ask for another number of vCPUs or more memory"),
-            Self::TooOld { .. } => {
-                ("qemu_too_old", Blame::Host, "install a newer QEMU (Debian 13 backports or later)")
-            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_api::host::{HostVmState, VmFailure, VmFailureCode};
+use casemate_api::host::{VmFailure, VmFailureCode};
 use casemate_api::progress::Phase;
 use casemate_transport::asynchronous::End;
 use tokio::net::UnixStream;
@@ -74,7 +74,6 @@ pub(crate) async fn run(
     });
     if let Err(error) = recorded.await {
         tracing::error!(%error, "cannot record the end of a VM");
-        vm.state.send_replace(HostVmState::Failed);
     }
 }
 

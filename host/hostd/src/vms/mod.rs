@@ -369,6 +369,8 @@ impl Vms {
             let tee = &self.settings.simulated_tee;
             tee.start(&vm.folder, &launch.boot, &launch.shape, &launch.workload_digest).await?;
         }
+        // Before QEMU runs: if the daemon ends right after, the chosen ports are still known.
+        vm.change(|record| record.endpoints = ports.clone()).await?;
         let log = vm.folder.join(file::QEMU_LOG);
         let (process, mut child) =
             processes::start_detached(&self.settings.qemu, &arguments, &vm.folder, &log)?;
@@ -489,15 +491,16 @@ impl Vm {
         self.record.lock().await.state
     }
 
-    /// Changes the record on disk, then in memory.
+    /// Changes the record in memory and on disk.
+    ///
+    /// If the disk is full, memory is right and the disk is behind: a restarted daemon looks at the
+    /// processes that run before it believes the disk.
     pub(crate) async fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), VmError> {
         let mut record = self.record.lock().await;
-        let mut changed = record.clone();
-        change(&mut changed);
-        changed.write(&self.folder)?;
-        *record = changed;
+        change(&mut record);
+        let written = record.write(&self.folder);
         self.state.send_replace(record.state);
-        Ok(())
+        written
     }
 
     async fn stopped_within(&self, patience: Duration) -> bool {
@@ -541,7 +544,9 @@ impl Vm {
         match Qmp::connect(&self.folder.join(file::QMP), Duration::from_secs(2)).await {
             Ok((qmp, events)) => {
                 if !was_running {
-                    let started = self.change(|record| record.started(process, Vec::new(), now_ms())).await;
+                    let change =
+                        |record: &mut Record| record.started(process, record.endpoints.clone(), now_ms());
+                    let started = self.change(change).await;
                     if let Err(error) = started {
                         tracing::error!(%error, "cannot record that a VM runs");
                     }
