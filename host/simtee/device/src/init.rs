@@ -23,7 +23,7 @@ pub(crate) fn run() -> io::Error {
     insert_modules(Path::new("/sim"));
     // `/init` is this very file; the copy that serves outlives the change of root.
     match Command::new("/init").arg("serve").stdin(Stdio::null()).process_group(0).spawn() {
-        Ok(_) => wait_for(Path::new(DEVICE), Duration::from_secs(10)),
+        Ok(_) => wait_for(Path::new(DEVICE), Duration::from_secs(60)),
         Err(error) => complain("start", Path::new("/init"), &error),
     }
     Command::new("/casemate-init").args(std::env::args_os().skip(1)).exec()

@@ -134,5 +134,5 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 /// SEV_FW_BLOB_MAX_SIZE of the kernel's own driver: the largest table.
 pub(crate) const MAXIMUM_TABLE: usize = 16 << 10;
 
-/// How long the simulator may take; it needs milliseconds.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the simulator may take; it needs milliseconds, but the host may be busy emulating.
+const TIMEOUT: Duration = Duration::from_secs(30);
