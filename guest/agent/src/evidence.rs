@@ -28,14 +28,17 @@ pub fn collect(report_data: &ReportData, items: Vec<Item>) -> Result<Vec<u8>, Er
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let evidence = {
         let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        casemate_attester::open()
-            .and_then(|attester| attester.evidence(report_data))
-            .map_err(|error| Error::Attester(Box::new(error)))?
+        let attester = casemate_attester::open().map_err(refused)?;
+        attester.evidence(report_data).map_err(refused)?
     };
     let Evidence::Snp { report, certificates } = evidence else { return Err(Error::Kind) };
     let own = [Item::SnpReport(report.as_bytes().to_vec().into())];
     let carried = chain(&certificates).map(Item::SnpCertificates);
     Ok(Bundle::new(own.into_iter().chain(carried).chain(items)).to_bytes())
+}
+
+fn refused(error: casemate_attester::Error) -> Error {
+    Error::Attester(Box::new(error))
 }
 
 /// The chain that the host sent along, if it is whole. It is a convenience, checked by the Verifier.

@@ -12,6 +12,7 @@ use casemate_workload::compose::{Condition, Healthcheck, Restart};
 pub struct Schedule {
     slots: Vec<Slot>,
     stopping: bool,
+    at_once: bool,
     announced_ready: bool,
     ended: bool,
 }
@@ -55,6 +56,8 @@ pub enum Event {
     },
     /// Stop everything, in order.
     Stop,
+    /// Kill everything: it must not run a moment longer.
+    Kill,
 }
 
 /// What to do to the service of this index.
@@ -92,7 +95,7 @@ impl Schedule {
     /// Services in the compose file's order; `depends_on` has no cycles.
     pub fn new(rules: Vec<Rules>) -> Self {
         let slots = rules.into_iter().map(Slot::new).collect();
-        Schedule { slots, stopping: false, announced_ready: false, ended: false }
+        Schedule { slots, stopping: false, at_once: false, announced_ready: false, ended: false }
     }
 
     /// Takes note of `event` at `now_ms` and says what to do.
@@ -102,6 +105,10 @@ impl Schedule {
             Event::Exited { service, code } => self.slots[service].exited(code, now_ms, self.stopping),
             Event::Checked { service, run, passed } => self.slots[service].checked(run, passed, now_ms),
             Event::Stop => self.stopping = true,
+            Event::Kill => {
+                self.stopping = true;
+                self.at_once = true;
+            }
         }
         self.advance(now_ms)
     }
@@ -236,6 +243,10 @@ impl Schedule {
             });
             let slot = &mut self.slots[index];
             match slot.state {
+                State::Running { .. } | State::Stopping { kill_at_ms: Some(_) } if self.at_once => {
+                    slot.state = State::Stopping { kill_at_ms: None };
+                    actions.push(Action::Kill(index));
+                }
                 State::Running { .. } if !needed => {
                     let kill_at_ms = Some(now_ms.saturating_add(slot.rules.stop_grace_period_ms));
                     slot.state = State::Stopping { kill_at_ms };
@@ -600,6 +611,17 @@ mod tests {
         assert_eq!(schedule.advance(10_000), [Action::Kill(0)]);
         assert_eq!(schedule.advance(10_001), []);
         assert_eq!(schedule.handle(Event::Exited { service: 0, code: 137 }, 10_002), [Action::Ended]);
+    }
+
+    #[test]
+    fn a_kill_waits_for_nobody() {
+        let mut schedule = two(Condition::Started, rules());
+        schedule.advance(0);
+        schedule.handle(Event::Started { service: 0 }, 0);
+        schedule.handle(Event::Started { service: 1 }, 0);
+        assert_eq!(schedule.handle(Event::Stop, 1), [Action::AskToStop(1)]);
+        assert_eq!(schedule.handle(Event::Kill, 2), [Action::Kill(0), Action::Kill(1)]);
+        assert_eq!(schedule.next_deadline_ms(), None);
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Run {
     }
 
     /// Carries out what the schedule says until nothing runs any more. The first reason to stop is
-    /// the one that is told.
+    /// the one that is told. Without a lease there is no grace: another boot may have the volume by now.
     fn supervise(&self) -> Result<(), Error> {
         let mut reason = Ok(());
         let mut actions = self.schedule().advance(clock::uptime_ms());
@@ -155,11 +155,11 @@ impl Run {
                 }
                 Ok(Some(Message::Superseded)) => {
                     reason = reason.and(Err(Error::Superseded));
-                    Some(Event::Stop)
+                    Some(Event::Kill)
                 }
                 Err(error) => {
                     reason = reason.and(Err(error));
-                    Some(Event::Stop)
+                    Some(Event::Kill)
                 }
             };
             let now_ms = clock::uptime_ms();
@@ -167,10 +167,6 @@ impl Run {
                 Some(event) => self.schedule().handle(event, now_ms),
                 None => self.schedule().advance(now_ms),
             };
-            if reason.is_err() {
-                // The lease is over or lost: no grace, the other boot may have the volume by now.
-                actions.retain(|action| !matches!(action, Action::Start(_)));
-            }
         }
     }
 

@@ -71,7 +71,7 @@ impl std::fmt::Display for Complaint {
     }
 }
 
-/// Mounts what programs expect beside `/proc`, `/sys`, `/dev` and `/run`, which init left.
+/// Mounts what programs expect beside `/proc`, `/sys`, `/dev`, `/run`, `/tmp` and `/var`, which init left.
 ///
 /// # Errors
 /// [`Error::Kernel`], [`Error::Setting`].
@@ -79,7 +79,6 @@ pub fn prepare() -> Result<(), Error> {
     make_folders(&["/dev/pts", "/dev/shm", "/run/netns", "/run/lock"])?;
     Mount::new("devpts", "devpts", "/dev/pts").no_exec().options("mode=620,ptmxmode=666").mount()?;
     Mount::new("tmpfs", "tmpfs", "/dev/shm").no_exec().options("mode=1777").mount()?;
-    Mount::new("tmpfs", "tmpfs", "/tmp").no_exec().options("mode=1777,size=16m").mount()?;
     control_groups()
 }
 
