@@ -1,0 +1,514 @@
+//! Does a seat, over its socket, give keys to whom it should and to nobody else?
+
+#[path = "../../../core/verify/tests/support/mod.rs"]
+mod support;
+
+use std::{path::PathBuf, time::Duration};
+
+use casemate_crypto::{
+    hash::sha256,
+    sign::{PublicKey, SigningKey},
+};
+use casemate_evidence::{
+    ReportData,
+    bundle::{Bundle, Item},
+    snp::Product,
+};
+use casemate_kms::{Options, StateFolder, back_up, restore, serve};
+use casemate_record::{
+    AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, PolicyDigest, Roster,
+    RosterChain, Signed, Stamp, Submission, UpgradeRule, VolumeAction, VolumeName, VolumeRecord,
+    WorkloadDigest,
+};
+use casemate_release::{
+    derive::KeyPurpose,
+    guest::{
+        Answer, GuestError, Release, ReleaseAttempt, ReleaseSetup, RenewalAttempt, RenewalSetup,
+        VolumeStanding, WantedKey,
+    },
+    message::{SeatRequest, Step},
+};
+use casemate_verify::Policy;
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use support::Tee;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const WORKLOAD: [u8; 32] = [0x57; 32];
+
+/// A seat on a Unix socket, one app with one instance, and a simulated machine.
+struct World {
+    folder: tempfile::TempDir,
+    task: Option<tokio::task::JoinHandle<()>>,
+    owner: SigningKey,
+    genesis: Genesis,
+    policy: String,
+    tee: Tee,
+    roster: Roster,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(accept_simulated: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tee = Tee::new(Product::Genoa);
+        tee.report.host_data = WORKLOAD.into();
+        let policy = Policy::example(&[tee.root_digest()])
+            .replace("measurements = \"expected\"", "measurements = \"any\"");
+        let state = folder.path().join("state");
+        StateFolder::create(&state, &policy, &mut UnwrapErr(SysRng)).unwrap();
+        let owner = SigningKey::from_bytes(&[7; 32]).unwrap();
+        let genesis = Genesis {
+            owner: owner.public(),
+            authority: Authority::Local,
+            upgrade_rule: UpgradeRule::Owner,
+            salt: [1; 32].into(),
+        };
+        let roster = {
+            let chain = StateFolder::open(&state).unwrap().chain().unwrap();
+            chain.verify(&chain.genesis.kms_id()).unwrap()
+        };
+        let mut world = World { folder, task: None, owner, genesis, policy, tee, roster };
+        world.start(accept_simulated).await;
+        world.authorise(1, WORKLOAD).await.unwrap();
+        world.create_instance(1).await.unwrap();
+        world
+    }
+
+    async fn start(&mut self, accept_simulated: bool) {
+        let folder = StateFolder::open(&self.folder.path().join("state")).unwrap();
+        let options = Options { accept_simulated, ..Options::default() };
+        let listen = format!("unix:{}", self.socket().display()).parse().unwrap();
+        let serving = serve(folder, options, listen, std::future::pending());
+        self.task = Some(tokio::spawn(async move { serving.await.unwrap() }));
+        for _ in 0..200 {
+            if tokio::net::UnixStream::connect(self.socket()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the seat does not listen");
+    }
+
+    /// Kills the seat where it stands and starts it again.
+    async fn restart(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+        std::fs::remove_file(self.socket()).unwrap();
+        self.start(true).await;
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("seat.socket")
+    }
+
+    fn app_id(&self) -> AppId {
+        self.genesis.app_id()
+    }
+
+    fn instance(&self) -> InstanceId {
+        InstanceId::from([3; 16])
+    }
+
+    fn seat(&self) -> PublicKey {
+        self.roster.seats[0].signing
+    }
+
+    async fn post(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: seat\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+        (status, answer[end + 4..].to_vec())
+    }
+
+    async fn ask(&self, request: &[u8]) -> Vec<u8> {
+        let (status, body) = self.post("/v1/guest", request).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        body
+    }
+
+    async fn submit(&self, submission: &Submission) -> Result<(), String> {
+        let (status, body) = self.post("/v1/records", &submission.to_bytes()).await;
+        if status == 200 { Ok(()) } else { Err(String::from_utf8(body).unwrap()) }
+    }
+
+    async fn authorise(&self, number: u64, workload: [u8; 32]) -> Result<(), String> {
+        let record = AuthorityRecord {
+            app_id: self.app_id(),
+            number,
+            workload_digest: WorkloadDigest::from(workload),
+            policy_digest: PolicyDigest::from(*sha256(self.policy.as_bytes()).as_bytes()),
+        };
+        let record = Signed::sign(&self.owner, &record);
+        let policy = self.policy.clone().into_bytes().into();
+        self.submit(&Submission::Authority { genesis: self.genesis, record, policy }).await
+    }
+
+    async fn create_instance(&self, number: u64) -> Result<(), String> {
+        let record = InstanceRecord { app_id: self.app_id(), instance: self.instance(), number };
+        self.submit(&Submission::Instance(Signed::sign(&self.owner, &record))).await
+    }
+
+    async fn volume_record(&self, number: u64, action: VolumeAction) -> Result<(), String> {
+        let record =
+            VolumeRecord { app_id: self.app_id(), instance: self.instance(), volume: data(), number, action };
+        self.submit(&Submission::Volume(Signed::sign(&self.owner, &record))).await
+    }
+
+    fn setup(&self, boot: u8) -> ReleaseSetup {
+        ReleaseSetup {
+            roster: self.roster.clone(),
+            app_id: self.app_id(),
+            workload_digest: WorkloadDigest::from(WORKLOAD),
+            instance: self.instance(),
+            boot_id: BootId::from([boot; 16]),
+            keys: vec![WantedKey::Disk(data()), WantedKey::Identity],
+        }
+    }
+
+    fn evidence(&self, report_data: ReportData) -> Vec<u8> {
+        let mut tee = self.tee.clone();
+        tee.report.report_data = report_data;
+        let report = tee.sign_report();
+        Bundle::new([
+            Item::SnpReport(report.as_bytes().to_vec().into()),
+            Item::SnpCertificates(tee.endorsements().to_bundle_item()),
+        ])
+        .to_bytes()
+    }
+
+    async fn release(&self, boot: u8) -> Result<Release, GuestError> {
+        self.release_with(self.setup(boot)).await
+    }
+
+    async fn release_with(&self, setup: ReleaseSetup) -> Result<Release, GuestError> {
+        let mut attempt = ReleaseAttempt::new(setup, &mut UnwrapErr(SysRng))?;
+        let reply = self.ask(&attempt.challenge_request()).await;
+        attempt.add_challenge(&self.seat(), &reply)?;
+        let mut challenged = attempt.challenged()?;
+        let evidence = self.evidence(challenged.report_data());
+        let requests = challenged.requests(&evidence, &mut UnwrapErr(SysRng));
+        let answer = self.ask(&requests[0].1).await;
+        challenged.finish(&[(self.seat(), Answer::Bytes(answer))])
+    }
+
+    async fn step(&self, release: &Release, step: Step, stamp: &Stamp) -> Result<(), GuestError> {
+        let attempt = release.step(step, &data(), stamp);
+        let answer = self.ask(&attempt.requests()[0].1).await;
+        attempt.finish(&[(self.seat(), Answer::Bytes(answer))])
+    }
+
+    /// What a guest does from grant to mount; answers the committed stamp.
+    async fn boot(&self, boot: u8) -> Result<(Release, Stamp), GuestError> {
+        let release = self.release(boot).await?;
+        let stamp = next_stamp(&release, boot);
+        self.step(&release, Step::Prepare, &stamp).await?;
+        self.step(&release, Step::Commit, &stamp).await?;
+        Ok((release, stamp))
+    }
+
+    async fn renew(&self, boot: u8) -> Result<(), GuestError> {
+        let mut attempt = RenewalAttempt::new(RenewalSetup {
+            roster: self.roster.clone(),
+            app_id: self.app_id(),
+            workload_digest: WorkloadDigest::from(WORKLOAD),
+            instance: self.instance(),
+            boot_id: BootId::from([boot; 16]),
+        });
+        let reply = self.ask(&attempt.challenge_request()).await;
+        attempt.add_challenge(&self.seat(), &reply)?;
+        let evidence = self.evidence(attempt.report_data()?);
+        let requests = attempt.requests(&evidence);
+        let answer = self.ask(&requests[0].1).await;
+        attempt.finish(&[(self.seat(), Answer::Bytes(answer))]).map(drop)
+    }
+}
+
+fn data() -> VolumeName {
+    VolumeName::new("data").unwrap()
+}
+
+fn next_stamp(release: &Release, boot: u8) -> Stamp {
+    let volume = release.volume(&data()).unwrap();
+    volume.keys.stamp(volume.next_counter, sha256(b"header"), BootId::from([boot; 16]))
+}
+
+/// The name of the check in the one denial.
+fn check(outcome: Result<impl Sized, GuestError>) -> String {
+    match outcome {
+        Err(GuestError::TooFewGrants { granted: 0, denied, .. }) if denied.len() == 1 => {
+            denied[0].check.clone()
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_come_back_with_every_boot_and_restart() {
+    let mut world = World::new().await;
+    let (first, stamp) = world.boot(1).await.unwrap();
+    assert_eq!(first.volume(&data()).unwrap().standing, VolumeStanding::Creating);
+    assert_eq!(stamp.counter, 1);
+    world.restart().await;
+    let second = world.release(2).await.unwrap();
+    let volume = second.volume(&data()).unwrap();
+    assert_eq!(volume.standing, VolumeStanding::Live { committed: stamp, prepared: vec![] });
+    assert_eq!(volume.keys, first.volume(&data()).unwrap().keys);
+    assert_eq!(second.key(KeyPurpose::Identity), first.key(KeyPurpose::Identity));
+    assert_ne!(second.entropy(), first.entropy());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_any_two_steps_leaves_old_and_new_good_until_the_commit() {
+    let mut world = World::new().await;
+    let (_, old) = world.boot(1).await.unwrap();
+    let release = world.release(2).await.unwrap();
+    world.restart().await; // the session is gone
+    let new = next_stamp(&release, 2);
+    assert_eq!(check(world.step(&release, Step::Prepare, &new).await), "session.unknown");
+    let release = world.release(2).await.unwrap();
+    world.step(&release, Step::Prepare, &new).await.unwrap();
+    world.restart().await;
+    let third = world.release(3).await.unwrap();
+    let expected = VolumeStanding::Live { committed: old, prepared: vec![new] };
+    assert_eq!(third.volume(&data()).unwrap().standing, expected);
+    assert_eq!(third.volume(&data()).unwrap().next_counter, 3);
+    let newest = next_stamp(&third, 3);
+    world.step(&third, Step::Prepare, &newest).await.unwrap();
+    world.step(&third, Step::Commit, &newest).await.unwrap();
+    world.step(&third, Step::Commit, &newest).await.unwrap(); // the answer was lost: nothing changes
+    world.restart().await;
+    let fourth = world.release(4).await.unwrap();
+    let expected = VolumeStanding::Live { committed: newest, prepared: vec![] };
+    assert_eq!(fourth.volume(&data()).unwrap().standing, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_clones_the_one_that_commits_last_stays() {
+    let world = World::new().await;
+    world.boot(1).await.unwrap();
+    let older = world.release(2).await.unwrap();
+    let (_, _) = world.boot(3).await.unwrap();
+    let stamp = next_stamp(&older, 2);
+    assert_eq!(check(world.step(&older, Step::Prepare, &stamp).await), "boot.superseded");
+    assert_eq!(check(world.renew(2).await), "boot.superseded");
+    assert_eq!(check(world.renew(1).await), "boot.superseded");
+    world.renew(3).await.unwrap();
+    assert_eq!(check(world.release(2).await), "boot.superseded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_out_of_order_or_with_another_stamp_is_refused() {
+    let world = World::new().await;
+    let release = world.release(1).await.unwrap();
+    let stamp = next_stamp(&release, 1);
+    assert_eq!(check(world.step(&release, Step::Commit, &stamp).await), "volume.not_prepared");
+    world.step(&release, Step::Prepare, &stamp).await.unwrap();
+    let keys = &release.volume(&data()).unwrap().keys;
+    let other = keys.stamp(1, sha256(b"another header"), BootId::from([1; 16]));
+    assert_eq!(check(world.step(&release, Step::Prepare, &other).await), "volume.second_stamp");
+    let foreign = keys.stamp(1, sha256(b"header"), BootId::from([9; 16]));
+    assert_eq!(check(world.step(&release, Step::Prepare, &foreign).await), "volume.boot");
+    // A prepare sent as a commit: the MAC covers which step it is.
+    let attempt = release.step(Step::Prepare, &data(), &stamp);
+    let SeatRequest::Prepare(step) = SeatRequest::from_bytes(&attempt.requests()[0].1).unwrap() else {
+        panic!()
+    };
+    let answer = world.ask(&SeatRequest::Commit(step).to_bytes()).await;
+    let outcome = attempt.finish(&[(world.seat(), Answer::Bytes(answer))]);
+    assert!(matches!(outcome, Err(GuestError::TooFewGrants { granted: 0, .. })));
+    world.step(&release, Step::Commit, &stamp).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_volume_is_refused_for_good_and_its_salt_is_gone() {
+    let mut world = World::new().await;
+    world.boot(1).await.unwrap();
+    let database = world.folder.path().join("state/state.db");
+    world.volume_record(1, VolumeAction::Erase).await.unwrap();
+    assert_eq!(check(world.release(2).await), "volume.erased");
+    world.restart().await;
+    assert_eq!(check(world.release(3).await), "volume.erased");
+    // A stored live or creating state begins with CBOR [1 or 2, generation 1, 32 bytes: salt].
+    for entry in std::fs::read_dir(database.parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let salts =
+            bytes.windows(5).filter(|w| w[0] == 0x87 && matches!(w[1], 1 | 2) && w[2..] == [1, 0x58, 32]);
+        assert_eq!(salts.count(), 0, "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_restores_an_older_stamp_and_counters_go_on() {
+    let world = World::new().await;
+    let (_, backup) = world.boot(1).await.unwrap();
+    world.boot(2).await.unwrap();
+    world.volume_record(1, VolumeAction::Restore(backup)).await.unwrap();
+    let third = world.release(3).await.unwrap();
+    let volume = third.volume(&data()).unwrap();
+    assert_eq!(volume.standing, VolumeStanding::Live { committed: backup, prepared: vec![] });
+    assert_eq!(volume.next_counter, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_taken_from_the_owner_only_and_never_older() {
+    let world = World::new().await;
+    world.authorise(5, [0x58; 32]).await.unwrap();
+    assert!(world.authorise(4, WORKLOAD).await.unwrap_err().contains("not above 5"));
+    assert!(world.authorise(5, WORKLOAD).await.unwrap_err().contains("already used"));
+    let refused = check(world.release(1).await);
+    assert!(refused.contains("workload"), "{refused}");
+    let mut forged = world.genesis;
+    forged.owner = SigningKey::from_bytes(&[8; 32]).unwrap().public();
+    let record = AuthorityRecord {
+        app_id: world.app_id(),
+        number: 9,
+        workload_digest: WorkloadDigest::from(WORKLOAD),
+        policy_digest: PolicyDigest::from(*sha256(world.policy.as_bytes()).as_bytes()),
+    };
+    let record = Signed::sign(&SigningKey::from_bytes(&[8; 32]).unwrap(), &record);
+    let policy = world.policy.clone().into_bytes().into();
+    let refused = world.submit(&Submission::Authority { genesis: forged, record, policy }).await;
+    assert!(refused.unwrap_err().contains("was the genesis changed?"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_wrong_circumstance_has_its_own_denial() {
+    let world = World::new().await;
+    let other_instance = ReleaseSetup { instance: [9; 16].into(), ..world.setup(1) };
+    assert_eq!(check(world.release_with(other_instance).await), "instance.unknown");
+    let other_app = ReleaseSetup { app_id: [9; 32].into(), ..world.setup(1) };
+    assert_eq!(check(world.release_with(other_app).await), "app.unknown");
+    let other_workload = ReleaseSetup { workload_digest: [9; 32].into(), ..world.setup(1) };
+    assert_eq!(check(world.release_with(other_workload).await), "evidence.workload");
+    let production = World::with(false).await;
+    let refused = check(production.release(1).await);
+    assert!(refused.contains("root") || refused.contains("simulated"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_of_another_request_or_a_used_challenge_is_refused() {
+    let world = World::new().await;
+    let mut attempt = ReleaseAttempt::new(world.setup(1), &mut UnwrapErr(SysRng)).unwrap();
+    let reply = world.ask(&attempt.challenge_request()).await;
+    attempt.add_challenge(&world.seat(), &reply).unwrap();
+    let mut challenged = attempt.challenged().unwrap();
+    let foreign = world.evidence(ReportData::from([0x11; 64]));
+    let requests = challenged.requests(&foreign, &mut UnwrapErr(SysRng));
+    let answer = world.ask(&requests[0].1).await;
+    let good = world.evidence(challenged.report_data());
+    let again = challenged.requests(&good, &mut UnwrapErr(SysRng));
+    let late = world.ask(&again[0].1).await;
+    assert_eq!(check(challenged.finish(&[(world.seat(), Answer::Bytes(late))])), "challenge.used");
+    let denial = casemate_release::message::SeatResponse::from_bytes(&answer).unwrap();
+    let casemate_release::message::SeatResponse::Denied(signed) = denial else { panic!("not denied") };
+    assert_eq!(signed.verify(&world.seat()).unwrap().check, "policy.freshness.report_data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_on_the_way_is_noticed() {
+    let world = World::new().await;
+    let mut attempt = ReleaseAttempt::new(world.setup(1), &mut UnwrapErr(SysRng)).unwrap();
+    let reply = world.ask(&attempt.challenge_request()).await;
+    attempt.add_challenge(&world.seat(), &reply).unwrap();
+    let mut challenged = attempt.challenged().unwrap();
+    let evidence = world.evidence(challenged.report_data());
+    let request = challenged.requests(&evidence, &mut UnwrapErr(SysRng))[0].1.clone();
+    // Requests: whatever byte is changed, the seat's answer is no grant for this guest.
+    for place in (0..request.len()).step_by(97) {
+        let mut changed = request.clone();
+        changed[place] ^= 0x40;
+        let (status, answer) = world.post("/v1/guest", &changed).await;
+        assert_eq!(status, 200);
+        let granted = casemate_release::message::SeatResponse::from_bytes(&answer)
+            .is_ok_and(|response| matches!(response, casemate_release::message::SeatResponse::Granted(_)));
+        assert!(!granted, "byte {place} of the request");
+    }
+    assert_eq!(world.post("/v1/guest", &request[..request.len() - 1]).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_cut_or_foreign_answer_gives_no_key() {
+    let world = World::new().await;
+    for mutation in 0..6 {
+        let mut attempt = ReleaseAttempt::new(world.setup(1), &mut UnwrapErr(SysRng)).unwrap();
+        let reply = world.ask(&attempt.challenge_request()).await;
+        assert!(attempt.add_challenge(&world.seat(), &reply[..20]).is_err());
+        attempt.add_challenge(&world.seat(), &reply).unwrap();
+        let mut challenged = attempt.challenged().unwrap();
+        let evidence = world.evidence(challenged.report_data());
+        let requests = challenged.requests(&evidence, &mut UnwrapErr(SysRng));
+        let mut answer = world.ask(&requests[0].1).await;
+        match mutation {
+            0 => answer[10] ^= 1,
+            1 => *answer.last_mut().unwrap() ^= 1,
+            2 => answer.truncate(100),
+            3 => answer = reply,
+            4 => answer.push(0),
+            _ => answer = Vec::new(),
+        }
+        let outcome = challenged.finish(&[(world.seat(), Answer::Bytes(answer))]);
+        let Err(GuestError::TooFewGrants { granted: 0, invalid, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(invalid.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roster_is_served_and_proves_itself() {
+    let world = World::new().await;
+    let mut stream = tokio::net::UnixStream::connect(world.socket()).await.unwrap();
+    stream.write_all(b"GET /v1/roster HTTP/1.1\r\nhost: seat\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let chain = RosterChain::from_bytes(&answer[end + 4..]).unwrap();
+    assert_eq!(chain.verify(&world.roster.kms_id).unwrap(), world.roster);
+    assert!(chain.verify(&[9; 32].into()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_the_same_keys_back() {
+    let mut world = World::new().await;
+    let (before, _) = world.boot(1).await.unwrap();
+    world.task.take().unwrap().abort();
+    let state = world.folder.path().join("state");
+    let backup =
+        back_up(&StateFolder::open(&state).unwrap(), b"correct horse", &mut UnwrapErr(SysRng)).unwrap();
+    std::fs::rename(&state, world.folder.path().join("lost")).unwrap();
+    assert!(restore(&state, &backup, b"wrong").is_err());
+    restore(&state, &backup, b"correct horse").unwrap();
+    let _ = std::fs::remove_file(world.socket());
+    world.start(true).await;
+    let after = world.release(2).await.unwrap();
+    assert_eq!(after.volume(&data()).unwrap().keys, before.volume(&data()).unwrap().keys);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_is_turned_away() {
+    let world = World::new().await;
+    assert_eq!(world.post("/v1/records", &vec![0; Submission::MAXIMUM_BYTES + 1]).await.0, 413);
+    let mut turned_away = false;
+    for _ in 0..2000 {
+        turned_away |= world.post("/v1/guest", &[]).await.0 == 429;
+        if turned_away {
+            break;
+        }
+    }
+    assert!(turned_away);
+}
