@@ -66,7 +66,7 @@ struct Serve {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter()).init();
     let Command::Serve(arguments) = Arguments::parse().command;
     match serve(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -109,20 +109,41 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let app = router(host);
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let ended = async move {
+    let (ending, ended) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
+        let _ = ending.send(true);
+    });
     tracing::info!(listen = arguments.listen, "serving");
-    match arguments.listen.strip_prefix("unix:") {
-        Some(path) => axum::serve(listen_unix(Path::new(path))?, app).with_graceful_shutdown(ended).await?,
-        None => {
-            axum::serve(listen_loopback(&arguments.listen).await?, app).with_graceful_shutdown(ended).await?
+    let graceful = asked_to_end(ended.clone());
+    let serving = async {
+        match arguments.listen.strip_prefix("unix:") {
+            Some(path) => {
+                axum::serve(listen_unix(Path::new(path))?, app).with_graceful_shutdown(graceful).await?;
+            }
+            None => {
+                let listener = listen_loopback(&arguments.listen).await?;
+                axum::serve(listener, app).with_graceful_shutdown(graceful).await?;
+            }
         }
+        Ok(())
+    };
+    // Clients keep idle connections open; they are not waited for.
+    let patience = async {
+        asked_to_end(ended).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = patience => Ok(()),
     }
-    Ok(())
+}
+
+async fn asked_to_end(mut ended: tokio::sync::watch::Receiver<bool>) {
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// A socket that is never there with a wider mode than 0600: made under another name, then moved.

@@ -154,3 +154,15 @@ async fn a_second_daemon_on_the_same_state_is_refused() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("another casemate-hostd uses"));
     drop(daemon);
 }
+
+#[tokio::test]
+async fn sigterm_ends_the_daemon_although_clients_stay_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &[]).await;
+    let needle = format!("unix:{}", folder.path().join("api.sock").display());
+    let [process] = casemate_hostd::processes::with_argument(&needle)[..] else { panic!("one daemon") };
+    let began = std::time::Instant::now();
+    process.end(std::time::Duration::from_secs(15)).await.unwrap();
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    drop(daemon);
+}

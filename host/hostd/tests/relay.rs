@@ -45,7 +45,8 @@ fn key(byte: u8) -> casemate_crypto::sign::PublicKey {
 async fn relay(folder: &Path) -> (Arc<Relay>, Peer) {
     let socket = folder.join("seat.sock");
     seat(&socket).await;
-    let at = |byte, path: &Path| SeatAddress { public_key: key(byte), url: format!("unix:{}", path.display()) };
+    let at =
+        |byte, path: &Path| SeatAddress { public_key: key(byte), url: format!("unix:{}", path.display()) };
     let relay = Arc::new(Relay::new(&[at(1, &socket), at(2, &folder.join("absent.sock"))]));
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
