@@ -148,7 +148,7 @@ async fn list_vms(State(host): State<Arc<Host>>) -> Json<Vec<HostVm>> {
 async fn create_vm(State(host): State<Arc<Host>>, body: Bytes) -> Answer<Response> {
     let spec: HostVmSpec = match parse(&body) {
         Ok(spec) => spec,
-        Err(refusal) => return Ok(refusal),
+        Err(refusal) => return Ok(*refusal),
     };
     Ok((StatusCode::CREATED, Json(host.vms.create(spec).await?)).into_response())
 }
@@ -167,7 +167,7 @@ async fn stop_vm(State(host): State<Arc<Host>>, Path(id): Path<String>, body: By
     let request = if body.is_empty() { Ok(StopRequest::default()) } else { parse(&body) };
     let request: StopRequest = match request {
         Ok(request) => request,
-        Err(refusal) => return Ok(refusal),
+        Err(refusal) => return Ok(*refusal),
     };
     let grace = request.grace_ms.map_or(DEFAULT_GRACE, Duration::from_millis).min(MAXIMUM_GRACE);
     let stopped = tokio::spawn(async move { host.vms.stop(&id, grace).await });
@@ -221,10 +221,10 @@ async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T,
     task.await.expect("a verb neither panics nor is cancelled")
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("the request's body is not the expected JSON: {error}");
-        refuse(StatusCode::BAD_REQUEST, "body", &message, "see docs/reference/host-api.md")
+        Box::new(refuse(StatusCode::BAD_REQUEST, "body", &message, "see docs/reference/host-api.md"))
     })
 }
 

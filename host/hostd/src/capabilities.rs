@@ -59,7 +59,7 @@ impl Probe {
 pub async fn describe(settings: &Settings, probe: &Probe) -> Capabilities {
     let qemu_version = qemu_version(&settings.qemu).await;
     let statistics = nix::sys::statvfs::statvfs(&settings.state).ok();
-    let disk_free_bytes = statistics.map_or(0, |at| at.blocks_available() as u64 * at.fragment_size() as u64);
+    let disk_free_bytes = statistics.map_or(0, |at| at.blocks_available() * at.fragment_size());
     Capabilities {
         version: env!("CARGO_PKG_VERSION").into(),
         tee: tee(settings, qemu_version.as_deref()),

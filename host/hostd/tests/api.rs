@@ -83,9 +83,10 @@ async fn every_wrong_definition_is_refused_by_name() {
         let mut wrong = right.clone();
         match wrong.pointer_mut(pointer) {
             Some(place) => *place = value,
-            None => match pointer.rsplit_once('/').unwrap() {
-                (parent, name) => wrong.pointer_mut(parent).unwrap()[name] = value,
-            },
+            None => {
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                wrong.pointer_mut(parent).unwrap()[name] = value;
+            }
         }
         let (status, answer) = daemon.json(Method::POST, "/v1/vms", &wrong).await;
         assert!(status.is_client_error() || code == "no_taps", "{pointer}: {status}");
