@@ -121,7 +121,8 @@ pub fn rules(published: &[Publish], egress: &[EgressRule]) -> String {
     text.push_str(
         " }\n chain forward {\n  type filter hook forward priority filter; policy drop;\n  \
          ct state established,related accept\n  \
-         iifname \"eth0\" oifname \"cm0\" ct status dnat accept\n",
+         iifname \"eth0\" oifname \"cm0\" ct status dnat accept\n  \
+         iifname \"cm0\" oifname \"cm0\" accept\n", // seen here only where bridges call netfilter
     );
     for (index, rule) in egress.iter().enumerate() {
         let _ = writeln!(text, "  iifname \"cm0\" oifname \"eth0\" {} accept", condition(index, rule));
@@ -227,6 +228,7 @@ mod tests {
   type filter hook forward priority filter; policy drop;
   ct state established,related accept
   iifname "eth0" oifname "cm0" ct status dnat accept
+  iifname "cm0" oifname "cm0" accept
   iifname "cm0" reject with icmpx admin-prohibited
  }
 }
