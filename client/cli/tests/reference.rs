@@ -1,0 +1,54 @@
+//! Do the reference pages say what the command does?
+//!
+//! With `CASEMATE_UPDATE_DOCS=1` the generated parts are written instead of compared.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use casemate_cli::{commands::Cli, exit};
+use clap::{Command, CommandFactory as _};
+
+#[test]
+fn every_command_is_listed() {
+    let mut text = String::new();
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    list(&mut command, &mut text);
+    compare("cli.md", "commands", &text);
+}
+
+fn list(command: &mut Command, text: &mut String) {
+    if command.is_hide_set() {
+        return;
+    }
+    let name = command.get_bin_name().unwrap_or("casemate").to_owned();
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = writeln!(text, "\n## {name}\n\n```\n{}\n```", lines.join("\n").trim_end());
+    for inner in command.get_subcommands_mut() {
+        list(inner, text);
+    }
+}
+
+#[test]
+fn every_exit_code_is_listed() {
+    let mut text = String::from("\n| Code | Meaning |\n|---|---|\n");
+    for (code, meaning) in exit::ALL {
+        let _ = writeln!(text, "| {code} | {meaning} |");
+    }
+    text.push('\n');
+    compare("exit-codes.md", "codes", &text);
+}
+
+#[track_caller]
+fn compare(page: &str, part: &str, generated: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (begin, end) = (format!("<!-- generated: {part} -->\n"), format!("<!-- end: {part} -->"));
+    let start = text.find(&begin).unwrap_or_else(|| panic!("{page} has no {begin}")) + begin.len();
+    let stop = text.find(&end).unwrap_or_else(|| panic!("{page} has no {end}"));
+    if std::env::var_os("CASEMATE_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{}{generated}{}", &text[..start], &text[stop..])).unwrap();
+    } else {
+        assert_eq!(&text[start..stop], generated, "{page} is out of date: CASEMATE_UPDATE_DOCS=1 writes it");
+    }
+}

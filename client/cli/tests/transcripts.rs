@@ -1,0 +1,227 @@
+//! What does a person see, to the letter?
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+/// A scratch home and project folder.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("app")).unwrap();
+        Scene { folder }
+    }
+
+    fn app(&self) -> std::path::PathBuf {
+        self.folder.path().join("app")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.app().join(name), text).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_casemate"))
+            .args(arguments)
+            .current_dir(self.app())
+            .env_clear()
+            .env("CASEMATE_HOME", self.folder.path().join("home"))
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    /// stderr with scratch paths replaced, and the exit code.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], code: i32, expected: &str) {
+        let output = self.run(arguments);
+        let said = self.plain(&output.stderr);
+        assert_eq!((output.status.code(), said.as_str()), (Some(code), expected), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "a failure says nothing on stdout");
+    }
+
+    fn plain(&self, bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).replace(&self.folder.path().display().to_string(), "SCRATCH")
+    }
+}
+
+/// Writes an OCI layout of one layer with one file.
+fn layout(folder: &Path, content: &str) {
+    use casemate_crypto::hash::sha256;
+
+    let blobs = folder.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let digest = sha256(bytes);
+        std::fs::write(blobs.join(digest.to_string()), bytes).unwrap();
+        format!("sha256:{digest}")
+    };
+    let mut header = tar::Header::new_ustar();
+    header.set_path("srv/page").unwrap();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append(&header, content.as_bytes()).unwrap();
+    let layer = archive.into_inner().unwrap();
+    let layer_digest = put(&layer);
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "config": { "Cmd": ["/web"] },
+        "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
+    });
+    let config_bytes = serde_json::to_vec(&config).unwrap();
+    let config_digest = put(&config_bytes);
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config_bytes.len() },
+        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": layer.len() }],
+    });
+    let manifest_bytes = serde_json::to_vec(&manifest).unwrap();
+    let manifest_digest = put(&manifest_bytes);
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "manifests": [{ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": manifest_digest, "size": manifest_bytes.len() }],
+    });
+    std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+#[test]
+fn a_refused_key_is_named_with_its_place() {
+    let scene = Scene::new();
+    scene.write("compose.yaml", "services:\n  web:\n    image: oci:web\n    network_mode: host\n");
+    scene.fails(
+        &["lock"],
+        5,
+        "error: ./compose.yaml:4:5: not supported by the lite profile: 'network_mode' in a service; all services \
+         share one private network; remove it\nhint: docs/reference/compose.md lists what is supported, and why\n",
+    );
+}
+
+#[test]
+fn a_missing_compose_file_says_where_it_was_looked_for() {
+    Scene::new().fails(
+        &["lock"],
+        5,
+        "error: no compose file at .\nhint: go to the folder of your compose.yaml, or name it: `casemate up PATH`\n",
+    );
+}
+
+#[test]
+fn a_missing_secret_is_named_before_anything_starts() {
+    let scene = Scene::new();
+    scene.write("compose.yaml", "services: {web: {image: \"oci:web\", environment: {KEY: \"${KEY}\"}}}\n");
+    scene.fails(
+        &["up"],
+        5,
+        "error: no value for KEY\nhint: set them in the environment or in .env; they reach the guest only after it \
+         was verified\n",
+    );
+}
+
+#[test]
+fn images_are_locked_once_and_a_change_is_refused() {
+    let scene = Scene::new();
+    scene.write("compose.yaml", "services: {web: {image: \"oci:web\", hostname: \"${NAME}\"}}\n");
+    layout(&scene.app().join("web"), "one");
+    let environment = [("NAME", "web")];
+    let first = scene.run_with(&["--quiet", "lock", "--json"], &environment);
+    assert!(first.status.success(), "{}", scene.plain(&first.stderr));
+    let locked: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!(locked["variables"]["NAME"], "web");
+    assert_eq!(locked["image"]["web"]["root_hash"].as_str().unwrap().len(), 64);
+
+    // The same again gives the same, from the lock alone.
+    let again = scene.run(&["--quiet", "lock", "--json"]);
+    assert_eq!(again.stdout, first.stdout, "{}", scene.plain(&again.stderr));
+
+    layout(&scene.app().join("web"), "two");
+    let changed = scene.run(&["--quiet", "lock"]);
+    let said = scene.plain(&changed.stderr);
+    assert_eq!(changed.status.code(), Some(5));
+    assert!(said.starts_with("error: image of service 'web' is "), "{said}");
+    assert!(said.ends_with("hint: if this change is meant: `casemate lock --update`\n"), "{said}");
+    assert!(scene.run_with(&["--quiet", "lock", "--update"], &environment).status.success());
+
+    let renamed = scene.run_with(&["--quiet", "lock"], &[("NAME", "other")]);
+    assert_eq!(
+        scene.plain(&renamed.stderr),
+        "error: variable NAME is 'other' here, compose.lock pins 'web'\nhint: if this change is meant: `casemate \
+         lock --update`\n"
+    );
+}
+
+#[test]
+fn a_damaged_layer_is_refused() {
+    let scene = Scene::new();
+    scene.write("compose.yaml", "services: {web: {image: \"oci:web\"}}\n");
+    layout(&scene.app().join("web"), "one");
+    for entry in std::fs::read_dir(scene.app().join("web/blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if bytes.starts_with(b"srv/page") {
+            bytes[512] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let output = scene.run(&["--quiet", "lock"]);
+    let said = scene.plain(&output.stderr);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(said.starts_with("error: blob ") && said.contains(" of oci:web has digest "), "{said}");
+}
+
+#[test]
+fn the_owner_key_is_made_once_and_opens_with_its_passphrase_only() {
+    let scene = Scene::new();
+    scene.fails(&["key", "show"], 6, "error: there is no owner key yet\nhint: make one: `casemate key create`\n");
+    let short = scene.run_with(&["key", "create"], &[("CASEMATE_KEY_PASSPHRASE", "short")]);
+    assert_eq!(
+        scene.plain(&short.stderr),
+        "error: the passphrase has 5 characters, at least 8 are needed\nhint: choose a longer one\n"
+    );
+    let made = scene.run_with(&["key", "create"], &[("CASEMATE_KEY_PASSPHRASE", "correct horse")]);
+    assert!(made.status.success());
+    let shown = scene.run(&["key", "show"]);
+    assert_eq!(shown.stdout, made.stdout);
+    assert_eq!(shown.stdout.len(), 129);
+    let stored = std::fs::read_to_string(scene.folder.path().join("home/keys/owner.toml")).unwrap();
+    assert!(!stored.contains("correct horse"));
+}
+
+#[test]
+fn json_failures_are_one_object_on_stderr() {
+    let scene = Scene::new();
+    let output = scene.run(&["--json", "ps"]);
+    assert_eq!(output.status.code(), Some(7));
+    let said: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(said["exit"], 7);
+    assert!(said["hint"].as_str().unwrap().contains("casemate local status"));
+}
+
+#[test]
+fn what_was_not_deployed_from_here_is_not_verified_on_a_validators_word() {
+    Scene::new().fails(
+        &["verify", "notes"],
+        1,
+        "error: nothing was deployed as 'notes' from here\nhint: `casemate ps` lists what runs; to verify what \
+         others run, give its address or evidence file\n",
+    );
+}
+
+#[test]
+fn a_file_that_is_no_evidence_is_refused() {
+    let scene = Scene::new();
+    scene.write("evidence", "nothing");
+    let output = scene.run(&["verify", "evidence"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(scene.plain(&output.stderr).starts_with("error: evidence is neither an evidence bundle nor"));
+}
