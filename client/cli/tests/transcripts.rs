@@ -182,7 +182,11 @@ fn a_damaged_layer_is_refused() {
 #[test]
 fn the_owner_key_is_made_once_and_opens_with_its_passphrase_only() {
     let scene = Scene::new();
-    scene.fails(&["key", "show"], 6, "error: there is no owner key yet\nhint: make one: `casemate key create`\n");
+    scene.fails(
+        &["key", "show"],
+        6,
+        "error: there is no owner key yet\nhint: make one: `casemate key create`\n",
+    );
     let short = scene.run_with(&["key", "create"], &[("CASEMATE_KEY_PASSPHRASE", "short")]);
     assert_eq!(
         scene.plain(&short.stderr),

@@ -10,6 +10,7 @@ use casemate_api::{
         DataDisk, DataVolume, HostVm, HostVmSpec, HostVmState, ImageDisk, ImageSource, NoticedProgress,
         Platform, PublishedPort, StopRequest, VmNetwork,
     },
+    progress::Phase,
     validator::{Failure, Port, Vm},
 };
 use reqwest::Method;
@@ -164,7 +165,8 @@ async fn look(validator: &Validator, vm: &Vm) -> Result<(), Error> {
         }
         HostVmState::Stopped => fail(validator, id, unasked(), notices, None).await,
         _ => {
-            let ready = vm.state == "starting" && found.progress.as_ref().is_some_and(|p| p.phase == "ready");
+            let ready = vm.state == "starting"
+                && found.progress.as_ref().is_some_and(|noticed| noticed.progress.phase == Phase::Ready);
             let change = Change { notices, ..Change::default() };
             let event = ready.then_some(Event::GuestReady);
             validator.store.happened(id, event, &change, None, now_ms()).await.map(drop)
@@ -269,8 +271,20 @@ fn ports(vm: &HostVm) -> Vec<Port> {
 }
 
 fn notice(noticed: &NoticedProgress) -> Notice {
-    let detail = if noticed.detail.is_empty() { String::new() } else { format!(" {}", noticed.detail) };
-    Notice { at_ms: noticed.at_ms, phase: format!("{}{detail}", noticed.phase) }
+    Notice { at_ms: noticed.at_ms, phase: phase_text(&noticed.progress.phase) }
+}
+
+/// The word by which a phase is written in JSON, and after spaces what else it says: `starting db`.
+fn phase_text(phase: &Phase) -> String {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(phase) else { return String::new() };
+    let words: Vec<String> = fields
+        .into_iter()
+        .map(|(_, value)| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        })
+        .collect();
+    words.join(" ")
 }
 
 /// The word by which a code is written in JSON.

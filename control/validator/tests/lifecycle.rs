@@ -18,6 +18,7 @@ use axum::{
 use casemate_api::{
     host::{HostVm, HostVmSpec, HostVmState, NoticedProgress, VmFailure, VmFailureCode},
     problem::Problem,
+    progress::Progress,
     validator::{Vm, VmEvent},
 };
 use casemate_crypto::{seal::SealingKey, secret::Secret, sign::SigningKey};
@@ -358,8 +359,10 @@ fn notices(vm: &mut HostVm, phases: &[&str]) {
         .enumerate()
         .map(|(at, phase)| NoticedProgress {
             at_ms: at as u64,
-            phase: (*phase).into(),
-            detail: String::new(),
+            progress: Progress {
+                uptime_ms: at as u64,
+                phase: serde_json::from_value(serde_json::json!({ "name": phase })).unwrap(),
+            },
         })
         .collect();
     vm.progress = vm.notices.last().cloned();
