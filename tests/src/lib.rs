@@ -2,4 +2,5 @@
 //! folders, and stopped again.
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod house;

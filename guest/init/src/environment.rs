@@ -84,7 +84,7 @@ impl Console {
             *console = OpenOptions::new().write(true).open("/dev/console").ok();
         }
         if let Some(console) = &mut *console {
-            let line = format!("casemate-init [{}.{:03}] {text}\r\n", uptime_ms / 1000, uptime_ms % 1000);
+            let line = format!("casemate-init [{}.{:03}] {text}\n", uptime_ms / 1000, uptime_ms % 1000);
             // A console that takes nothing is the host's doing and harms only the host.
             let _ = console.write_all(line.as_bytes());
         }
