@@ -59,7 +59,7 @@ pub enum EnvironmentError {
     },
     /// The processor has no entropy of its own.
     #[error(
-        "the processor has no working RDSEED, so all randomness would come from the host; use a newer processor"
+        "the processor has no working RDSEED or RDRAND, so all randomness would come from the host; use a newer processor"
     )]
     NoEntropy,
     /// The kernel's generator gives nothing.

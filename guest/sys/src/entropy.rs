@@ -1,7 +1,7 @@
 //! Where does the guest's randomness come from, if not from its host?
 //!
 //! The kernel's generator is the only one that the guest draws from. What it is seeded with must
-//! include something that the host does not know: the processor's RDSEED, which the host can neither
+//! include something that the host does not know: the processor's RDSEED or RDRAND, which the host can neither
 //! read nor choose on SEV-SNP and TDX, and what the seats seal to the guest. What the host offers
 //! (virtio-rng, boot loader seed) counts for nothing.
 
@@ -12,11 +12,11 @@ use std::{
 
 use crate::{Error, sys};
 
-/// 32 bytes from RDSEED, or nothing where the processor has none.
+/// 32 bytes from the processor, or nothing where it has no such instruction.
 pub fn from_processor() -> Option<[u8; 32]> {
     let mut seed = [0; 32];
     for chunk in seed.chunks_exact_mut(8) {
-        chunk.copy_from_slice(&sys::rdseed()?.to_ne_bytes());
+        chunk.copy_from_slice(&sys::processor_random()?.to_ne_bytes());
     }
     Some(seed)
 }

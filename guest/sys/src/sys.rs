@@ -58,25 +58,23 @@ pub(crate) fn chroot_child(command: &mut Command, root: CString) {
     }
 }
 
-/// 64 bits of RDSEED, or nothing where the processor lacks it or is out of entropy.
+/// 64 bits of RDSEED, of RDRAND where the processor lacks that, or nothing where it has neither or is
+/// out of entropy.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn rdseed() -> Option<u64> {
-    #[target_feature(enable = "rdseed")]
-    fn step(value: &mut u64) -> i32 {
-        // SAFETY: the enclosing function has the target feature; the intrinsic writes one u64.
-        #[allow(unused_unsafe)]
-        unsafe {
-            core::arch::x86_64::_rdseed64_step(value)
-        }
-    }
-    if !std::arch::is_x86_feature_detected!("rdseed") {
-        return None;
-    }
+pub(crate) fn processor_random() -> Option<u64> {
+    let (seed, random) =
+        (std::arch::is_x86_feature_detected!("rdseed"), std::arch::is_x86_feature_detected!("rdrand"));
     let mut value = 0;
-    // RDSEED fails when drained; Intel's guide (DRNG 5.3.1.1) asks for a bounded number of retries.
-    for _ in 0..RDSEED_RETRIES {
-        // SAFETY: the processor has RDSEED, checked above.
-        if unsafe { step(&mut value) } == 1 {
+    // Both fail when drained; Intel's guide (DRNG 5.2.1, 5.3.1.1) asks for a bounded number of retries.
+    for _ in 0..RETRIES {
+        let done = match (seed, random) {
+            // SAFETY: the processor has RDSEED, checked above; the intrinsic writes one u64.
+            (true, _) => unsafe { core::arch::x86_64::_rdseed64_step(&mut value) },
+            // SAFETY: the processor has RDRAND, checked above; the intrinsic writes one u64.
+            (false, true) => unsafe { core::arch::x86_64::_rdrand64_step(&mut value) },
+            (false, false) => return None,
+        };
+        if done == 1 {
             return Some(value);
         }
         std::hint::spin_loop();
@@ -84,9 +82,9 @@ pub(crate) fn rdseed() -> Option<u64> {
     None
 }
 
-/// 64 bits of RDSEED, or nothing where the processor lacks it.
+/// Nothing: only x86-64 processors are known here.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn rdseed() -> Option<u64> {
+pub(crate) fn processor_random() -> Option<u64> {
     None
 }
 
@@ -95,4 +93,4 @@ fn check(result: i32) -> io::Result<()> {
 }
 
 #[cfg(target_arch = "x86_64")]
-const RDSEED_RETRIES: usize = 128;
+const RETRIES: usize = 128;
