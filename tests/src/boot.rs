@@ -46,6 +46,8 @@ pub struct Deployment {
     image: PathBuf,
     description: ImageDescription,
     host_data: String,
+    /// vCPUs that the chip measures.
+    measured_vcpus: u32,
     children: Vec<Process>,
 }
 
@@ -119,6 +121,7 @@ impl Deployment {
             image: image.to_owned(),
             description,
             host_data: "00".repeat(32),
+            measured_vcpus: 2,
             children: Vec::new(),
             folder,
         };
@@ -129,6 +132,11 @@ impl Deployment {
         deployment.deploy(&policy);
         deployment.children.clear_named("chip-probe");
         deployment
+    }
+
+    /// From now on the launch has another shape, so that the chip measures it differently.
+    pub fn measure_vcpus(&mut self, vcpus: u32) {
+        self.measured_vcpus = vcpus;
     }
 
     /// A file of the deployment.
@@ -215,7 +223,8 @@ impl Deployment {
             .arg(self.image.join(&files.kernel.name))
             .arg("--initrd")
             .arg(self.image.join(initrd))
-            .args(["--cmdline", &self.description.cmdline, "--vcpus", "2", "--host-data", &self.host_data])
+            .args(["--cmdline", &self.description.cmdline, "--host-data", &self.host_data])
+            .args(["--vcpus", &self.measured_vcpus.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("casemate-simtee");
@@ -315,9 +324,10 @@ pub fn flip_byte(disk: &Path, offset: u64) {
     file.write_all_at(&[byte[0] ^ 1], offset).expect("a byte");
 }
 
-/// A GPT (UEFI 2.10, 5.3) with one partition named `data`, from sector 2048 to the end.
+/// A GPT (UEFI 2.10, 5.3) with one partition named `data`, from the first MiB to the last.
 fn write_partition_table(disk: &Path, sectors: u64) {
-    let (first, last) = (2048_u64, sectors - 34);
+    // Whole MiB, so that every sector size of LUKS2 fits.
+    let (first, last) = (2048_u64, sectors - 2048 - 1);
     let mut entries = vec![0; 128 * 128];
     entries[..16].copy_from_slice(&[
         0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
@@ -330,7 +340,7 @@ fn write_partition_table(disk: &Path, sectors: u64) {
     }
     let header = |own: u64, other: u64, table: u64| {
         let mut header = b"EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
-        for value in [own, other, 34, last] {
+        for value in [own, other, 34, sectors - 34] {
             header.extend_from_slice(&value.to_le_bytes());
         }
         header.extend_from_slice(&[9; 16]);

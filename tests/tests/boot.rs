@@ -66,6 +66,17 @@ fn a_seat_that_cannot_be_reached_ends_the_boot() {
 }
 
 #[test]
+fn a_measurement_that_the_policy_does_not_list_gets_no_keys() {
+    let Some(image) = image() else { return };
+    let mut deployment = Deployment::new(&image);
+    let disk = deployment.blank_disk("data", DISK_BYTES);
+    deployment.measure_vcpus(3);
+    let before = fs::read(&disk).unwrap();
+    expect_failure(&deployment.boot(&disk, Host::default(), LIMIT), FailureCode::KeysDenied);
+    assert!(fs::read(&disk).unwrap() == before, "the disk was written to");
+}
+
+#[test]
 fn a_launch_disk_of_another_workload_is_refused() {
     let Some(image) = image() else { return };
     let mut deployment = Deployment::new(&image);

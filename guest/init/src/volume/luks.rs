@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use casemate_guest_sys::block;
 use casemate_volume::{VolumeKeys, frame::HEADER_BYTES, luks::FORMAT_ARGUMENTS};
 
 use super::{VolumeError, mapper_name, memory_folder, run_tool};
@@ -19,10 +20,13 @@ use crate::root::CRYPTSETUP;
 /// Formats `partition`, with its header in `header`.
 pub(super) fn format(partition: &Path, header: &HeaderFile, keys: &VolumeKeys) -> Result<(), VolumeError> {
     let header = argument("--header=", &header.path);
+    let size_bytes = block::size_bytes(partition).map_err(VolumeError::Missing)?;
+    // cryptsetup refuses a device that is no multiple of its sector size.
+    let sector_size = if size_bytes % 4096 == 0 { "--sector-size=4096" } else { "--sector-size=512" };
     let mut arguments: Vec<&OsStr> = vec![OsStr::new("luksFormat")];
     arguments.extend(FORMAT_ARGUMENTS.iter().map(OsStr::new));
     arguments.extend(COMMON_ARGUMENTS.iter().map(OsStr::new));
-    arguments.extend([OsStr::new("--sector-size=4096"), &header, partition.as_os_str()]);
+    arguments.extend([OsStr::new(sector_size), &header, partition.as_os_str()]);
     run_tool(CRYPTSETUP, "format the volume", &arguments, keys.disk().expose(), |code| code == 0)
 }
 
