@@ -35,7 +35,7 @@ pub struct Cli {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Validator to ask, instead of this machine's own: unix:/PATH, http://HOST:PORT or https://HOST
-    #[arg(long, global = true, env = "CASEMATE_VALIDATOR", value_name = "ADDRESS")]
+    #[arg(long, global = true, env = "CASEMATE_VALIDATOR", hide_env_values = true, value_name = "ADDRESS")]
     pub validator: Option<String>,
     /// What to do
     #[command(subcommand)]

@@ -26,7 +26,7 @@ enum Command {
         #[arg(default_value = policy::FILE_NAME)]
         file: PathBuf,
         /// Guest image: its name, or the folder of a built one
-        #[arg(long, env = "CASEMATE_IMAGE")]
+        #[arg(long, env = "CASEMATE_IMAGE", hide_env_values = true)]
         image: Option<String>,
         /// Virtual CPUs of the VM
         #[arg(long)]

@@ -47,7 +47,7 @@ pub struct Arguments {
     #[arg(long)]
     pub name: Option<String>,
     /// Guest image: its name, or the folder of a built one
-    #[arg(long, env = "CASEMATE_IMAGE")]
+    #[arg(long, env = "CASEMATE_IMAGE", hide_env_values = true)]
     pub image: Option<String>,
     /// Policy file, instead of casemate.policy.toml beside the compose file
     #[arg(long, value_name = "FILE")]
