@@ -69,6 +69,9 @@ fn layout(folder: &Path, content: &str) {
     header.set_path("srv/page").unwrap();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     let mut archive = tar::Builder::new(Vec::new());
     archive.append(&header, content.as_bytes()).unwrap();
