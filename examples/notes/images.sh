@@ -14,14 +14,14 @@ lean=(
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*'
 )
-tidy='rm -rf "$1"/var/cache/* "$1"/var/lib/apt/* "$1"/var/lib/dpkg "$1"/var/log/* "$1"/dev/* \
+tidy='rm -rf "$1"/var/cache/* "$1"/var/lib/apt/* "$1"/var/lib/dpkg "$1"/var/log/* \
   "$1"/usr/share/perl* "$1"/usr/lib/*/perl* "$1"/usr/bin/perl* "$1"/usr/share/postgresql-common \
   "$1"/usr/lib/*/gconv "$1"/usr/lib/*/libLLVM* "$1"/usr/lib/llvm* "$1"/usr/lib/postgresql/*/lib/bitcode'
 
 echo "Making images/db from Debian's postgresql-15" >&2
 mmdebstrap --quiet --variant=minbase --include=postgresql-15 "${lean[@]}" \
   --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
-  --essential-hook='chroot "$1" sh -c "groupadd --gid 999 postgres && useradd --uid 999 --gid 999 --home-dir /var/lib/postgresql --shell /bin/sh postgres"' \
+  --essential-hook='echo "postgres:x:999:" >>"$1/etc/group" && echo "postgres:x:999:999::/var/lib/postgresql:/bin/sh" >>"$1/etc/passwd"' \
   --customize-hook="$tidy" \
   --customize-hook='install -D -m 755 db/start "$1/usr/local/bin/start" && install -d -o 999 -g 999 "$1/var/lib/postgresql"' \
   bookworm "$scratch/db.tar"
