@@ -2,8 +2,10 @@
 
 CARGO ?= cargo
 export CASEMATE_VECTORS ?= $(abspath ../shared/vectors)
+export CASEMATE_IMAGE ?= $(abspath target/image)
+export CASEMATE_BOOT_FILES ?= $(abspath target/boot-files)
 
-.PHONY: help demo test check fast-test bench
+.PHONY: help demo test guest-files check fast-test bench
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -17,8 +19,16 @@ test: ## install, build, and run every test, guests included
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 	$(CARGO) fmt --all --check
 	$(CARGO) build --workspace --all-targets
+	@$(MAKE) --no-print-directory guest-files
 	$(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc
+
+# What guests boot from: the image under test, and bare files for the tests of the simulated TEE.
+guest-files: target/boot-files/vmlinuz
+	$(CARGO) run --package casemate-image --bin casemate-image-build -- --output target/image --advisory
+
+target/boot-files/vmlinuz:
+	host/simtee/tests/fetch-boot-files.sh target/boot-files
 
 check: ## formatting and lints only
 	$(CARGO) fmt --all --check

@@ -15,8 +15,10 @@ kernel=$(apt-cache depends linux-image-6.12-cloud-amd64 | awk '/Depends: linux-i
 apt-get download -q "$kernel"
 dpkg -x "$kernel"_*.deb kernel
 
-mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -1 || true)
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} sid main" >sid.list
+# The archive that this machine uses itself.
+mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -1 | tr -d ' ' || true)
+[ -n "$mirror" ] || { echo "no Debian archive in the machine's apt sources; expected one whose address ends in /debian" >&2; exit 1; }
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >sid.list
 mkdir -p lists/partial cache/archives/partial
 apt_sid=(-o "Dir::Etc::sourcelist=$work/sid.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache")
 apt-get -q "${apt_sid[@]}" update
