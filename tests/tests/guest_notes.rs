@@ -1,0 +1,84 @@
+//! The main job, whole: a compose app in an attested guest, verified, restarted with its data, erased for
+//! good; and what the host sees of it.
+
+use std::{fs, path::Path};
+
+use casemate_tests::{
+    machine::{Machine, NAME, PASSWORD},
+    page,
+};
+use serde_json::Value;
+
+fn port(up: &Value) -> u16 {
+    up["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port was chosen")
+}
+
+#[test]
+fn guest_keeps_its_notes_until_they_are_erased() {
+    let machine = Machine::new();
+    let folder = machine.example("notes");
+
+    // Up: verified before it is called up.
+    let up = machine.up(&folder);
+    assert_eq!(up["simulated"], true);
+    assert!(up["checks_passed"].as_u64().is_some_and(|checks| checks > 10), "{up}");
+    let page = page::get(port(&up), "/");
+    assert!(page.contains("<h1>Notes</h1>"), "{page}");
+    let kept = page::ask(port(&up), "POST", "/notes", "text=kept+over+a+restart").expect("the page answers");
+    assert!(kept.contains(" 303 "), "{kept}");
+    assert!(page::get(port(&up), "/").contains("kept over a restart"));
+
+    // The launch measurement that verify found is the one computed from the image.
+    let verdict = machine.casemate(["--json", "verify", NAME]).success().json();
+    let computed = machine.casemate(["--json", "image", "measure", "--simulated", "--memory", "1024"]).success().json();
+    let measured = computed["measurement"].as_str().expect("a measurement").to_owned();
+    assert_eq!(up["measurement"], measured.as_str());
+    assert!(verdict.to_string().contains(&measured), "{verdict}");
+
+    // What a host can read holds neither the password nor any note.
+    for secret in [PASSWORD, "kept over a restart", "kept+over+a+restart"] {
+        let found = holders(&machine.home().join("local"), secret);
+        assert!(found.is_empty(), "{secret:?} stands in {found:?}");
+    }
+
+    // Stop and start: the same instance, the same notes, no secrets sent again.
+    machine.casemate(["stop", NAME]).success();
+    machine.casemate(["start", NAME]).success();
+    let again = machine.casemate(["--json", "ps"]).success().json();
+    let port = again[0]["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+    assert!(page::get(port, "/").contains("kept over a restart"));
+
+    // Down with its volumes: the seat has no salt left, and the key is refused for good.
+    let before = fs::read(machine.home().join("local/kms/seat.db")).ok();
+    machine.casemate(["down", NAME, "--volumes"]).success();
+    assert!(before.is_some() || kms_database(&machine).is_some(), "the seat keeps a database");
+    let refused = machine.try_up(&folder);
+    assert_ne!(refused.status, 0, "an erased volume came back: {}", refused.stdout);
+    assert!(refused.stderr.contains("erased"), "{}", refused.stderr);
+}
+
+/// Files below `folder` that hold `text`.
+fn holders(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                let bytes = fs::read(&path).unwrap_or_default();
+                if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+    }
+    found
+}
+
+fn kms_database(machine: &Machine) -> Option<std::path::PathBuf> {
+    fs::read_dir(machine.home().join("local/kms")).ok()?.flatten().map(|entry| entry.path()).find(|path| {
+        path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite")
+    })
+}
