@@ -78,7 +78,7 @@ impl HostileHost {
 
     /// Where a VM's data disk is.
     pub fn data_disk(&self, vm: &str) -> PathBuf {
-        self.state.join("disks").join(format!("{vm}.qcow2"))
+        self.state.join("disks").join(format!("{vm}.img"))
     }
 
     /// What the daemon was told about a VM.
@@ -170,16 +170,16 @@ impl HostileHost {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let vm = self.call("GET", &format!("/v1/vms/{id}"), None);
-            let phase = vm["progress"]["phase"].as_str().unwrap_or_default();
+            let phase = vm["progress"]["progress"]["phase"]["name"].as_str().unwrap_or_default();
             let said = format!("{} {}", vm["failure"]["message"].as_str().unwrap_or_default(), vm["notices"]);
             if vm["state"] == "failed" || vm["state"] == "stopped" {
                 // What the guest itself says is more than that it is gone.
                 let last = vm["notices"].as_array().and_then(|notices| {
-                    notices.iter().rev().find(|notice| notice["phase"] == "failed")?["detail"].as_str()
+                    let mut phases = notices.iter().rev().map(|notice| &notice["progress"]["phase"]);
+                    phases.find(|phase| phase["name"] == "failed")?["code"].as_str()
                 });
                 let code = last.or(vm["failure"]["code"].as_str()).unwrap_or("stopped");
-                let code = code.split([' ', ':']).next().unwrap_or_default().to_owned();
-                return Ending { code, said };
+                return Ending { code: code.to_owned(), said };
             }
             if phase == "ready" || phase == "awaiting_secrets" {
                 return Ending { code: phase.to_owned(), said };
