@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use casemate_api::launch::LaunchBundle;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, image};
@@ -228,6 +229,27 @@ pub fn changed_initrd() -> Vec<u8> {
     // The kernel skips zeros between archives, so that only the measurement can tell.
     bytes.extend_from_slice(&[0; 512]);
     bytes
+}
+
+/// Where the LUKS2 header of the first volume lies on a data disk, in bytes: partitions begin at 1 MiB, headers
+/// at 1 MiB of their partition (`docs/reference/volumes.md`).
+pub const HEADER_AT: u64 = 2 << 20;
+
+/// The launch disk of a specification with a letter of its compose file changed, and all of it well formed.
+pub fn changed_launch(host: &HostileHost, spec: &Value) -> Vec<u8> {
+    let digest = spec["launch"].as_str().expect("every VM has a launch disk");
+    let disk = std::fs::read(host.blob(digest)).expect("the host has it");
+    let mut bundle = LaunchBundle::from_disk(&disk).expect("the command line wrote it");
+    let at = bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the example's first comment");
+    bundle.manifest[at + 2] = b'n';
+    bundle.to_disk()
+}
+
+/// Digests of the disks that a specification names.
+pub fn disks(spec: &Value) -> Vec<String> {
+    let images = spec["image_disks"].as_array().into_iter().flatten().map(|disk| &disk["blob"]);
+    let digests = images.chain([&spec["launch"]]);
+    digests.map(|digest| digest.as_str().expect("digests are text").to_owned()).collect()
 }
 
 /// A program that starts QEMU with `initrd` in place of the one it is told, and all else as told: what

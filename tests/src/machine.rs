@@ -94,8 +94,8 @@ impl Machine {
         copy
     }
 
-    /// Runs `casemate` with a limit on time.
-    pub fn casemate<const N: usize>(&self, arguments: [&str; N]) -> Outcome {
+    /// `casemate` with these arguments, in this home.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program("casemate"));
         command
             .args(arguments)
@@ -105,8 +105,14 @@ impl Machine {
             .env("NOTES_DB_PASSWORD", PASSWORD)
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CASEMATE_VALIDATOR")
-            .current_dir(self.folder.path());
-        limited(command, Duration::from_secs(420))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `casemate` with a limit on time.
+    pub fn casemate<const N: usize>(&self, arguments: [&str; N]) -> Outcome {
+        limited(self.command(&arguments), Duration::from_secs(420))
     }
 
     /// Brings an app up under [`NAME`] on a port that the host chooses, and returns `up`'s JSON.

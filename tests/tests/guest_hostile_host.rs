@@ -41,13 +41,13 @@ const CHANGED_FILES: &[Attack] = &[
     ),
     (
         "another manifest under the digest that the owner authorised",
-        |host, spec| spec["launch"] = json!(host.put(&changed_launch(host, spec))),
+        |host, spec| spec["launch"] = json!(host.put(&hostile::changed_launch(host, spec))),
         "workload_mismatch",
     ),
     (
         "another manifest under its own digest",
         |host, spec| {
-            let launch = changed_launch(host, spec);
+            let launch = hostile::changed_launch(host, spec);
             let bundle = casemate_api::launch::LaunchBundle::from_disk(&launch).unwrap();
             spec["workload_digest"] = json!(casemate_crypto::hash::sha256(&bundle.manifest).to_string());
             spec["launch"] = json!(host.put(&launch));
@@ -84,7 +84,7 @@ fn guest_refuses_each_change_that_a_host_can_make() {
     let other = HostileHost::with_qemu(&machine, "other", &qemu);
     let mut old_table = spec.clone();
     old_table["image"] = hostile::boot_files(&other);
-    for digest in digests(&spec) {
+    for digest in hostile::disks(&spec) {
         other.put(&fs::read(host.blob(&digest)).unwrap());
     }
     let ending = other.run("attack-table", old_table);
@@ -99,7 +99,7 @@ fn guest_refuses_each_change_that_a_host_can_make() {
     fs::copy(&disk, &good).unwrap();
     let partition = 1 << 20; // the first partition begins at 1 MiB
     let disk_attacks: &[(&str, fn(&fs::File, u64), &str)] = &[
-        ("one byte of the header", |file, at| flip(file, at + (1 << 20) + 4096), "volume_refused"),
+        ("one byte of the header", |file, at| flip(file, hostile::HEADER_AT + 4096), "volume_refused"),
         ("the stamp's slot", |file, at| flip(file, at + 20), "volume_stale"),
         ("a blank disk", |file, at| file.write_all_at(&vec![0; 4 << 20], at).unwrap(), "volume_stale"),
     ];
@@ -133,20 +133,4 @@ fn flip(file: &fs::File, at: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
-
-/// The launch disk with a byte of the compose file changed, and all of it well formed.
-fn changed_launch(host: &HostileHost, spec: &Value) -> Vec<u8> {
-    let digest = spec["launch"].as_str().unwrap();
-    let disk = fs::read(host.blob(digest)).unwrap();
-    let mut bundle = casemate_api::launch::LaunchBundle::from_disk(&disk).unwrap();
-    let at = bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the example's first comment");
-    bundle.manifest[at + 2] = b'n';
-    bundle.to_disk()
-}
-
-/// Every blob that a specification names.
-fn digests(spec: &Value) -> Vec<String> {
-    let disks = spec["image_disks"].as_array().into_iter().flatten().map(|disk| &disk["blob"]);
-    disks.chain([&spec["launch"]]).map(|digest| digest.as_str().unwrap().to_owned()).collect()
 }

@@ -4,6 +4,7 @@
 import html
 import http.client
 import os
+import signal
 import sys
 import time
 import urllib.parse
@@ -110,6 +111,8 @@ def check():
 
 
 if __name__ == "__main__":
+    # As the first process of its container it would ignore the signal that stops it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if "--check" in sys.argv:
         check()
     prepare()
