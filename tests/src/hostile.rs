@@ -46,7 +46,8 @@ impl HostileHost {
         let state = machine.scratch().join(name);
         let socket = machine.scratch().join(format!("{name}.sock"));
         let root = machine.home().join("local/hostd/simtee");
-        let log = std::fs::File::create(machine.scratch().join(format!("{name}.log"))).expect("scratch is writable");
+        let log = std::fs::File::create(machine.scratch().join(format!("{name}.log")))
+            .expect("scratch is writable");
         let daemon = Command::new(machine.program("casemate-hostd"))
             .arg("serve")
             .arg("--state")
@@ -97,7 +98,10 @@ impl HostileHost {
     /// Gives the daemon a file and returns its digest.
     pub fn put(&self, bytes: &[u8]) -> String {
         let digest = casemate_crypto::hash::sha256(bytes).to_string();
-        let head = format!("PUT /v1/blobs/{digest} HTTP/1.0\r\nHost: host\r\nContent-Length: {}\r\n\r\n", bytes.len());
+        let head = format!(
+            "PUT /v1/blobs/{digest} HTTP/1.0\r\nHost: host\r\nContent-Length: {}\r\n\r\n",
+            bytes.len()
+        );
         let (status, body) = self.raw(&[head.as_bytes(), bytes].concat()).expect("the host daemon answers");
         assert!((200..300).contains(&status), "{status} {body}");
         digest
@@ -160,7 +164,10 @@ impl HostileHost {
         let (status, answer) =
             self.try_call("POST", &format!("/v1/vms/{id}/start"), None).expect("the host daemon answers");
         if !(200..300).contains(&status) {
-            return Ending { code: answer["code"].as_str().unwrap_or_default().to_owned(), said: answer.to_string() };
+            return Ending {
+                code: answer["code"].as_str().unwrap_or_default().to_owned(),
+                said: answer.to_string(),
+            };
         }
         self.ending(id)
     }
@@ -212,7 +219,8 @@ pub fn boot_files(host: &HostileHost) -> Value {
     let read = |name: &str| std::fs::read(folder.join(name)).expect("the image is complete");
     let description: toml::Table =
         String::from_utf8(read("image.toml")).expect("it is text").parse().expect("it is TOML");
-    let name = |file: &str| description["files"][file]["name"].as_str().expect("each file has a name").to_owned();
+    let name =
+        |file: &str| description["files"][file]["name"].as_str().expect("each file has a name").to_owned();
     json!({"blobs": {
         "firmware": host.put(&read(&name("firmware"))),
         "kernel": host.put(&read(&name("kernel"))),
@@ -240,7 +248,8 @@ pub fn changed_launch(host: &HostileHost, spec: &Value) -> Vec<u8> {
     let digest = spec["launch"].as_str().expect("every VM has a launch disk");
     let disk = std::fs::read(host.blob(digest)).expect("the host has it");
     let mut bundle = LaunchBundle::from_disk(&disk).expect("the command line wrote it");
-    let at = bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the example's first comment");
+    let at =
+        bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the example's first comment");
     bundle.manifest[at + 2] = b'n';
     bundle.to_disk()
 }

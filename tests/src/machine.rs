@@ -59,7 +59,8 @@ impl Machine {
         // Sockets of VMs lie below it, and the kernel takes 107 bytes.
         let folder = tempfile::Builder::new().prefix("cm").tempdir_in("/tmp").expect("/tmp is writable");
         let machine = Self { folder, programs: programs() };
-        for program in ["casemate", "casemate-kms", "casemate-hostd", "casemate-validator", "casemate-simtee"] {
+        for program in ["casemate", "casemate-kms", "casemate-hostd", "casemate-validator", "casemate-simtee"]
+        {
             let path = machine.programs.join(program);
             assert!(path.is_file(), "{} is missing; run `cargo build --workspace`", path.display());
         }
@@ -140,7 +141,8 @@ impl Drop for Machine {
             self.tell();
         }
         // Whatever runs below this folder names it on its command line.
-        let _ = Command::new("pkill").args(["-KILL", "-f", &self.folder.path().display().to_string()]).status();
+        let _ =
+            Command::new("pkill").args(["-KILL", "-f", &self.folder.path().display().to_string()]).status();
     }
 }
 
@@ -155,7 +157,8 @@ impl Machine {
                 if path.is_dir() {
                     folders.push(path);
                 } else if name.ends_with(".log") || name == "console" {
-                    let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+                    let text =
+                        String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
                     let lines = text.lines().collect::<Vec<_>>();
                     eprintln!("--- {}", path.display());
                     eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
@@ -209,12 +212,21 @@ pub fn workspace() -> PathBuf {
 fn programs() -> PathBuf {
     let this = std::env::current_exe().expect("a running program has a path");
     let folder = this.parent().expect("a file has a folder");
-    if folder.ends_with("deps") { folder.parent().expect("deps lies in a folder").to_owned() } else { folder.to_owned() }
+    if folder.ends_with("deps") {
+        folder.parent().expect("deps lies in a folder").to_owned()
+    } else {
+        folder.to_owned()
+    }
 }
 
 /// The guest image under test, which `make guest-files` builds.
 pub fn image() -> PathBuf {
-    let path = std::env::var_os("CASEMATE_IMAGE").map_or_else(|| workspace().join("target/image"), PathBuf::from);
-    assert!(path.join("image.toml").is_file(), "no guest image in {}; run `make guest-files`", path.display());
+    let path =
+        std::env::var_os("CASEMATE_IMAGE").map_or_else(|| workspace().join("target/image"), PathBuf::from);
+    assert!(
+        path.join("image.toml").is_file(),
+        "no guest image in {}; run `make guest-files`",
+        path.display()
+    );
     path
 }

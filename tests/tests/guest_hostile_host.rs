@@ -89,7 +89,10 @@ fn guest_refuses_each_change_that_a_host_can_make() {
     }
     let ending = other.run("attack-table", old_table);
     if ending.code != "firmware_halted" {
-        wrong.push(format!("old hash table: expected firmware_halted, found {} ({})", ending.code, ending.said));
+        wrong.push(format!(
+            "old hash table: expected firmware_halted, found {} ({})",
+            ending.code, ending.said
+        ));
     }
     other.discard("attack-table");
 

@@ -30,7 +30,8 @@ fn guest_keeps_its_notes_until_they_are_erased() {
 
     // The launch measurement that verify found is the one computed from the image.
     let verdict = machine.casemate(["--json", "verify", NAME]).success().json();
-    let computed = machine.casemate(["--json", "image", "measure", "--simulated", "--memory", "1024"]).success().json();
+    let computed =
+        machine.casemate(["--json", "image", "measure", "--simulated", "--memory", "1024"]).success().json();
     let measured = computed["measurement"].as_str().expect("a measurement").to_owned();
     assert_eq!(up["measurement"], measured.as_str());
     assert!(verdict.to_string().contains(&measured), "{verdict}");
@@ -45,7 +46,8 @@ fn guest_keeps_its_notes_until_they_are_erased() {
     machine.casemate(["stop", NAME]).success();
     machine.casemate(["start", NAME]).success();
     let again = machine.casemate(["--json", "ps"]).success().json();
-    let port = again[0]["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+    let port =
+        again[0]["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
     assert!(page::get(port, "/").contains("kept over a restart"));
 
     // Down with its volumes: the seat has no salt left, and the key is refused for good.
@@ -78,7 +80,9 @@ fn holders(folder: &Path, text: &str) -> Vec<String> {
 }
 
 fn kms_database(machine: &Machine) -> Option<std::path::PathBuf> {
-    fs::read_dir(machine.home().join("local/kms")).ok()?.flatten().map(|entry| entry.path()).find(|path| {
-        path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite")
-    })
+    fs::read_dir(machine.home().join("local/kms"))
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite"))
 }

@@ -46,18 +46,23 @@ fn main() {
     let mut spec = host.spec(&vm);
     spec["image"] = hostile::boot_files(&host);
 
-    refused("boots a changed initrd under the old hash table", "firmware_halted", "the firmware stands still", || {
-        let qemu = hostile::qemu_with_other_initrd(machine.scratch(), &hostile::changed_initrd());
-        let other = HostileHost::with_qemu(&machine, "other", &qemu);
-        let mut spec = spec.clone();
-        for digest in hostile::disks(&spec) {
-            other.put(&fs::read(host.blob(&digest)).expect("the host has it"));
-        }
-        spec["image"] = hostile::boot_files(&other);
-        let ending = other.run("old-table", spec);
-        other.discard("old-table");
-        ending
-    });
+    refused(
+        "boots a changed initrd under the old hash table",
+        "firmware_halted",
+        "the firmware stands still",
+        || {
+            let qemu = hostile::qemu_with_other_initrd(machine.scratch(), &hostile::changed_initrd());
+            let other = HostileHost::with_qemu(&machine, "other", &qemu);
+            let mut spec = spec.clone();
+            for digest in hostile::disks(&spec) {
+                other.put(&fs::read(host.blob(&digest)).expect("the host has it"));
+            }
+            spec["image"] = hostile::boot_files(&other);
+            let ending = other.run("old-table", spec);
+            other.discard("old-table");
+            ending
+        },
+    );
     refused("makes the hash table anew for it", "keys_denied", "the seat denies the key", || {
         let mut spec = spec.clone();
         spec["image"]["blobs"]["initrd"] = json!(host.put(&hostile::changed_initrd()));
@@ -78,9 +83,15 @@ fn main() {
     });
 
     title("What was proved");
-    println!("The guest that got the key measured as the image says, ran the compose file that its owner signed, and");
-    println!("kept its data through a restart; each change was refused, by the firmware, by the seat or by the guest.");
-    println!("The TEE was SIMULATED: its root key was made on this machine, so nothing here was hidden from the host.");
+    println!(
+        "The guest that got the key measured as the image says, ran the compose file that its owner signed, and"
+    );
+    println!(
+        "kept its data through a restart; each change was refused, by the firmware, by the seat or by the guest."
+    );
+    println!(
+        "The TEE was SIMULATED: its root key was made on this machine, so nothing here was hidden from the host."
+    );
     println!("({} s)", began.elapsed().as_secs());
 }
 
@@ -103,7 +114,10 @@ fn refused(what: &str, expected: &str, meaning: &str, attack: impl FnOnce() -> E
     let reason = ending.said.split(" [").next().unwrap_or_default();
     println!("  REFUSED  {meaning} ({})  {:.1} s", ending.code, began.elapsed().as_secs_f32());
     println!("           {reason}\n");
-    expect(ending.code == expected, &format!("refused as {expected}, found {}: {}", ending.code, ending.said));
+    expect(
+        ending.code == expected,
+        &format!("refused as {expected}, found {}: {}", ending.code, ending.said),
+    );
 }
 
 fn run(host: &HostileHost, id: &str, spec: Value) -> Ending {
