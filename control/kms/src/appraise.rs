@@ -45,7 +45,7 @@ impl Appraiser {
 
     /// Refuses a policy file that could never be appraised under.
     pub fn check_policy(policy: &[u8]) -> Result<(), Error> {
-        parse(policy).map(drop)
+        if parse(policy)?.lists_measurements() { Ok(()) } else { Err(Error::NoMeasurements) }
     }
 
     /// Appraises, off the threads that serve calls.
@@ -61,6 +61,9 @@ impl Appraiser {
             found: format!("{} bytes", question.bundle.len()),
         })?;
         let owner = parse(&question.policy).map_err(|_| Refusal::PolicyMissing)?;
+        if !owner.lists_measurements() {
+            return Err(Refusal::PolicyMissing);
+        }
         let floor = self.appraise_under(&self.floor, &bundle, question)?;
         let owner = self.appraise_under(&owner, &bundle, question)?;
         Attested::new(&owner, &floor)

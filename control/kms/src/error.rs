@@ -88,6 +88,12 @@ pub enum Error {
         /// Digest of the file.
         found: casemate_record::PolicyDigest,
     },
+    /// A policy under which any guest would get keys.
+    #[error(
+        "the policy lists no launch measurement, so any guest would get keys; list those of your images \
+         under `image.measurements`"
+    )]
+    NoMeasurements,
     /// The policy does not parse.
     #[error("the policy is refused: {source}")]
     Policy {

@@ -242,7 +242,7 @@ impl Service {
         }
         transaction.commit().await?;
         drop(store);
-        self.remember(transcript, decision.session, now_ms)?;
+        self.remember(transcript, decision.session, now_ms);
         tracing::info!(
             transcript = %transcript.short(), app = %request.app_id.short(),
             instance = %request.instance.short(), boot = %request.boot_id.short(),
@@ -344,14 +344,16 @@ impl Service {
         })
     }
 
-    fn remember(&self, transcript: Sha256, session: SeatSession, now_ms: u64) -> Result<(), Refusal> {
+    fn remember(&self, transcript: Sha256, session: SeatSession, now_ms: u64) {
         let mut sessions = self.sessions.lock().expect("no panic while held");
         sessions.retain(|_, (expiry, _)| *expiry > now_ms);
-        if sessions.len() >= SESSIONS {
-            return Err(Refusal::Busy);
+        if sessions.len() >= SESSIONS
+            && let Some(oldest) =
+                sessions.iter().min_by_key(|(_, (expiry, _))| *expiry).map(|(name, _)| *name)
+        {
+            sessions.remove(&oldest);
         }
         sessions.insert(transcript, (now_ms + SESSION_MS, session));
-        Ok(())
     }
 
     fn session(&self, transcript: &Sha256, now_ms: u64) -> Option<SeatSession> {

@@ -10,7 +10,7 @@ use casemate_crypto::{
     sign::{PublicKey, SigningKey},
 };
 use casemate_evidence::{
-    ReportData,
+    Measurement, ReportData,
     bundle::{Bundle, Item},
     snp::Product,
 };
@@ -35,6 +35,7 @@ use support::Tee;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const WORKLOAD: [u8; 32] = [0x57; 32];
+const MEASUREMENT: [u8; 48] = [0x4d; 48];
 
 /// A seat on a Unix socket, one app with one instance, and a simulated machine.
 struct World {
@@ -56,10 +57,15 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut tee = Tee::new(Product::Genoa);
         tee.report.host_data = WORKLOAD.into();
-        let policy = Policy::example(&[tee.root_digest()])
-            .replace("measurements = \"expected\"", "measurements = \"any\"");
+        tee.report.measurement = MEASUREMENT.into();
+        let measuring = |rule: &str| {
+            let measurements = "measurements = \"expected\"";
+            Policy::example(&[tee.root_digest()]).replace(measurements, &format!("measurements = {rule}"))
+        };
+        let floor = measuring("\"any\"");
+        let policy = measuring(&format!("[\"{}\"]", Measurement::from(MEASUREMENT)));
         let state = folder.path().join("state");
-        StateFolder::create(&state, &policy, &mut UnwrapErr(SysRng)).unwrap();
+        StateFolder::create(&state, &floor, &mut UnwrapErr(SysRng)).unwrap();
         let owner = SigningKey::from_bytes(&[7; 32]).unwrap();
         let genesis = Genesis {
             owner: owner.public(),
@@ -391,6 +397,21 @@ async fn records_are_taken_from_the_owner_only_and_never_older() {
     let policy = world.policy.clone().into_bytes().into();
     let refused = world.submit(&Submission::Authority { genesis: forged, record, policy }).await;
     assert!(refused.unwrap_err().contains("was the genesis changed?"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_any_guest_passes_releases_nothing() {
+    let mut world = World::new().await;
+    let listed = format!("measurements = [\"{}\"]", Measurement::from(MEASUREMENT));
+    for rule in ["\"any\"", "\"expected\"", "[\"lite 1\"]"] {
+        let policy = world.policy.replace(&listed, &format!("measurements = {rule}"));
+        let before = std::mem::replace(&mut world.policy, policy);
+        let refused = world.authorise(2, WORKLOAD).await.unwrap_err();
+        assert!(refused.contains("lists no launch measurement"), "{rule}: {refused}");
+        world.policy = before;
+    }
+    world.tee.report.measurement = [0x4e; 48].into();
+    assert_eq!(check(world.release(1).await), "policy.image.measurements");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,13 @@ impl Policy {
         !self.simulated_roots.is_empty()
     }
 
+    /// Whether it lists launch measurements by value: what a Verifier needs that knows no image and is to
+    /// release keys, for without it any guest that the host cares to boot would do.
+    pub fn lists_measurements(&self) -> bool {
+        let is_value = |named: &NamedMeasurement| matches!(named, NamedMeasurement::Value(_));
+        matches!(&self.measurements, MeasurementRule::Only(list) if list.iter().any(is_value))
+    }
+
     /// How old the Verifier's challenge may be when the evidence is appraised, in milliseconds.
     pub fn maximum_age_ms(&self) -> u64 {
         self.freshness.maximum_age_ms
