@@ -19,8 +19,9 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::accelerator::Probe;
 use crate::blobs::Blobs;
-use crate::capabilities::{self, Probe};
+use crate::capabilities;
 use crate::error::{Blame, Error};
 use crate::vms::{DEFAULT_GRACE, Settings, Vms};
 

@@ -8,6 +8,7 @@
 //! VMs outlive the daemon: it finds running ones again when it restarts.
 #![forbid(unsafe_code)]
 
+pub mod accelerator;
 pub mod api;
 pub mod blobs;
 pub mod capabilities;
@@ -22,6 +23,7 @@ pub mod qmp;
 pub mod relay;
 mod supervise;
 pub mod tee;
+mod trial;
 pub mod vms;
 
 pub use error::Error;

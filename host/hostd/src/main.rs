@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_hostd::accelerator::Probe;
 use casemate_hostd::api::{Host, router};
 use casemate_hostd::blobs::Blobs;
-use casemate_hostd::capabilities::Probe;
 use casemate_hostd::qemu::Accelerator;
 use casemate_hostd::tee::SimulatedTee;
 use casemate_hostd::vms::{Settings, Vms};
@@ -50,7 +50,7 @@ struct Serve {
     /// Folder of the simulated root; STATE/simtee by default, made at first use.
     #[arg(long)]
     simtee_state: Option<PathBuf>,
-    /// What runs guests: `tcg` or `kvm`; found out by a test guest if not given.
+    /// What runs guests: `tcg` or `kvm`; found out by test guests if not given.
     #[arg(long, env = "CASEMATE_ACCEL", value_parser = accelerator)]
     accel: Option<Accelerator>,
     /// Largest blob in bytes.
@@ -103,7 +103,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         Blobs::open(&state.join("blobs"), arguments.max_blob_bytes).map_err(casemate_hostd::Error::from)?;
     let blobs = Arc::new(blobs);
     let probe = Probe::start(settings.qemu.clone(), arguments.accel, state.clone());
-    let vms = Vms::open(settings.clone(), blobs.clone(), probe.accelerator()).await?;
+    let vms = Vms::open(settings.clone(), blobs.clone(), probe.clone()).await?;
     let host = Arc::new(Host { blobs, vms, probe, settings });
     tokio::spawn(collect_blobs(host.clone()));
     let app = router(host);

@@ -121,7 +121,30 @@ pub fn arguments(launch: &Launch) -> Result<Vec<String>, QemuError> {
     }
     let mut line = Line::default();
     line.option("-name", format!("casemate-{},process=casemate-{}", launch.id, launch.id));
-    platform(&mut line, launch)?;
+    machine(&mut line, launch, file::CONSOLE)?;
+    line.option("-qmp", format!("unix:{},server=on,wait=off", escaped(&launch.folder.join(file::QMP))?));
+    disks(&mut line, launch)?;
+    ports(&mut line, launch);
+    network(&mut line, launch);
+    Ok(line.arguments)
+}
+
+/// QEMU's arguments for a trial of `launch`: the same machine, firmware and kernel, and nothing that it
+/// could change or talk to but a serial port, whose words go to the file `console`.
+///
+/// # Errors
+/// [`QemuError::Path`].
+pub fn trial_arguments(launch: &Launch, console: &Path) -> Result<Vec<String>, QemuError> {
+    let mut line = Line::default();
+    line.option("-name", "casemate-trial");
+    machine(&mut line, launch, &escaped(console)?)?;
+    Ok(line.arguments)
+}
+
+/// What a trial and a launch have in common.
+fn machine(line: &mut Line, launch: &Launch, console: &str) -> Result<(), QemuError> {
+    let Shape { vcpus, memory_mib, .. } = launch.shape;
+    platform(line, launch)?;
     line.option("-smp", vcpus.to_string());
     line.option("-m", format!("{memory_mib}M"));
     for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
@@ -132,13 +155,9 @@ pub fn arguments(launch: &Launch) -> Result<Vec<String>, QemuError> {
     line.option("-kernel", plain(&launch.boot.kernel)?);
     line.option("-initrd", plain(&launch.boot.initrd)?);
     line.option("-append", launch.boot.command_line.clone());
-    line.option("-chardev", format!("file,id=console,path={},append=on", file::CONSOLE));
+    line.option("-chardev", format!("file,id=console,path={console},append=on"));
     line.option("-serial", "chardev:console");
-    line.option("-qmp", format!("unix:{},server=on,wait=off", escaped(&launch.folder.join(file::QMP))?));
-    disks(&mut line, launch)?;
-    ports(&mut line, launch);
-    network(&mut line, launch);
-    Ok(line.arguments)
+    Ok(())
 }
 
 fn platform(line: &mut Line, launch: &Launch) -> Result<(), QemuError> {
@@ -317,6 +336,18 @@ mod tests {
     #[test]
     fn a_simulated_guest() {
         insta::assert_snapshot!("simulated", text(&launch(Platform::Simulated)));
+    }
+
+    #[test]
+    fn a_trial_is_the_same_machine_with_a_serial_port_and_nothing_else() {
+        let launch = launch(Platform::Simulated);
+        let trial = trial_arguments(&launch, Path::new("/state/trial/console.log")).unwrap();
+        let whole = arguments(&launch).unwrap();
+        let own = ["casemate-trial", "file,id=console,path=/state/trial/console.log,append=on"];
+        assert!(trial.iter().all(|argument| own.contains(&argument.as_str()) || whole.contains(argument)));
+        for absent in ["-drive", "-netdev", "-qmp"] {
+            assert!(!trial.contains(&absent.to_owned()), "{absent}");
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Do real VMs start, outlive the daemon, stop, and is a firmware that refuses its kernel named?
 //!
-//! Needs QEMU, `CASEMATE_TEST_FIRMWARE` (OVMF.amdsev.fd) and `CASEMATE_TEST_KERNEL` (a bzImage).
+//! Needs QEMU and a built guest image: the folder `CASEMATE_IMAGE`, by default `target/image`. Instead of
+//! its firmware and kernel, `CASEMATE_TEST_FIRMWARE` (OVMF.amdsev.fd) and `CASEMATE_TEST_KERNEL` (a bzImage).
 
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use casemate_measure::image::ImageDescription;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{Daemon, spec};
@@ -16,12 +18,7 @@ use support::{Daemon, spec};
 const STAYS: &str = "console=ttyS0 panic=0";
 
 async fn define(daemon: &Daemon, id: &str, command_line: &str) -> bool {
-    let variables = ["CASEMATE_TEST_FIRMWARE", "CASEMATE_TEST_KERNEL"];
-    let [Some(firmware), Some(kernel)] = variables.map(std::env::var_os) else {
-        assert!(std::env::var_os("CI").is_none(), "{variables:?} are needed in CI");
-        eprintln!("skipped: {variables:?} are not set");
-        return false;
-    };
+    let Some((firmware, kernel)) = boot_files() else { return false };
     let firmware = daemon.put(std::fs::read(firmware).unwrap()).await;
     let kernel = daemon.put(std::fs::read(kernel).unwrap()).await;
     let initrd = daemon.put(vec![0; 4096]).await;
@@ -30,6 +27,28 @@ async fn define(daemon: &Daemon, id: &str, command_line: &str) -> bool {
         .await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     true
+}
+
+/// Firmware and kernel to test with; says so where there are none.
+fn boot_files() -> Option<(PathBuf, PathBuf)> {
+    let told = |variable| std::env::var_os(variable).map(PathBuf::from);
+    if let (Some(firmware), Some(kernel)) = (told("CASEMATE_TEST_FIRMWARE"), told("CASEMATE_TEST_KERNEL")) {
+        return Some((firmware, kernel));
+    }
+    let (folder, image) = image()?;
+    Some((folder.join(image.files.firmware.name), folder.join(image.files.kernel.name)))
+}
+
+/// The built guest image to test with; says so where there is none.
+fn image() -> Option<(PathBuf, ImageDescription)> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = std::env::var_os("CASEMATE_IMAGE").map_or(workspace.join("target/image"), PathBuf::from);
+    let Ok(text) = std::fs::read_to_string(folder.join("image.toml")) else {
+        assert!(std::env::var_os("CI").is_none(), "CASEMATE_IMAGE must name a built image in CI");
+        eprintln!("skipped: {} is no built guest image; name one by CASEMATE_IMAGE", folder.display());
+        return None;
+    };
+    Some((folder.canonicalize().unwrap(), ImageDescription::parse(&text).unwrap()))
 }
 
 /// Stands in for casemate-simtee, which measures and signs what is not asked for here.
@@ -157,5 +176,37 @@ async fn a_qemu_that_refuses_is_quoted() {
         (vm["state"].as_str(), vm["failure"]["code"].as_str()),
         (Some("failed"), Some("qemu_refused"))
     );
+    assert_eq!(processes_of(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_told_nothing_finds_what_runs_a_real_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("simtee")).unwrap();
+    let tee = stand_in_tee(folder.path());
+    let Some((image, _)) = image() else { return };
+    let mut daemon = Daemon::start_with(folder.path(), &["--simtee", &tee], None).await;
+    let launch = daemon.put(vec![0; 4096]).await;
+    let mut right = spec("real", [&launch; 4], "");
+    right["image"] = json!({"directory": {"path": image}});
+    let (status, answer) = daemon.json(Method::POST, "/v1/vms", &right).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let (status, vm) = daemon.json(Method::POST, "/v1/vms/real/start", &Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{vm}");
+    let vm =
+        until(&daemon, "real", "spoke", |vm, console| !console.is_empty() || vm["state"] == "failed").await;
+    assert_ne!(vm["failure"]["code"], "firmware_halted", "{vm}");
+    let trial = folder.path().join("trial/").display().to_string();
+    assert_eq!(casemate_hostd::processes::with_argument(&trial), []);
+    daemon.json(Method::POST, "/v1/vms/real/kill", &Value::Null).await;
+
+    // What a trial found is known to the next daemon at once.
+    let (_, before) = daemon.json(Method::GET, "/v1/capabilities", &Value::Null).await;
+    eprintln!("KVM here: {}", before["kvm"]);
+    if before["kvm"]["state"] != "absent" && folder.path().join("accelerator.json").exists() {
+        daemon.crash_and_restart().await;
+        let (_, after) = daemon.json(Method::GET, "/v1/capabilities", &Value::Null).await;
+        assert_eq!(after["kvm"], before["kvm"]);
+    }
     assert_eq!(processes_of(folder.path()), 0);
 }

@@ -27,7 +27,8 @@ use casemate_canon::to_cbor;
 use tokio::sync::{Mutex, RwLock, watch};
 
 pub use self::error::VmError;
-pub(crate) use self::record::Record;
+pub(crate) use self::record::{Record, replace};
+use crate::accelerator::Probe;
 use crate::blobs::Blobs;
 use crate::error::Error;
 use crate::image::BootFiles;
@@ -61,7 +62,7 @@ pub struct Settings {
 pub struct Vms {
     settings: Settings,
     blobs: Arc<Blobs>,
-    accelerator: watch::Receiver<Option<Accelerator>>,
+    probe: Arc<Probe>,
     vms: RwLock<BTreeMap<String, Arc<Vm>>>,
 }
 
@@ -82,12 +83,8 @@ impl Vms {
     ///
     /// # Errors
     /// [`VmError::Storage`], [`VmError::Record`].
-    pub async fn open(
-        settings: Settings,
-        blobs: Arc<Blobs>,
-        accelerator: watch::Receiver<Option<Accelerator>>,
-    ) -> Result<Self, Error> {
-        let vms = Self { settings, blobs, accelerator, vms: RwLock::default() };
+    pub async fn open(settings: Settings, blobs: Arc<Blobs>, probe: Arc<Probe>) -> Result<Self, Error> {
+        let vms = Self { settings, blobs, probe, vms: RwLock::default() };
         for folder in [vms.folder(), vms.disks_folder()] {
             fs::create_dir_all(&folder).map_err(VmError::storage(&folder))?;
         }
@@ -350,11 +347,11 @@ impl Vms {
         }
         self.ensure_data_disk(&spec)?;
         let ports = claim_ports(&spec.network.ports)?;
-        let launch = Launch {
+        let mut launch = Launch {
             id: spec.id.clone(),
             folder: vm.folder.clone(),
             platform: spec.platform,
-            accelerator: self.accelerator().await,
+            accelerator: Accelerator::Kvm,
             shape: spec.shape,
             disks: self.disks(&spec, &boot)?,
             boot,
@@ -364,6 +361,9 @@ impl Vms {
             outbound: spec.network.outbound,
             ports: ports.clone(),
         };
+        if spec.platform == Platform::Simulated {
+            launch.accelerator = self.probe.accelerator(&launch).await;
+        }
         let arguments = qemu::arguments(&launch)?;
         if spec.platform == Platform::Simulated {
             let tee = &self.settings.simulated_tee;
@@ -419,15 +419,8 @@ impl Vms {
             Err(_) => None,
         };
         disks::ensure(&path, &table, before.as_ref(), spec.id.as_bytes())?;
-        record::replace(&plan_path, &serde_json::to_vec(disk).expect("names and numbers are JSON"))?;
+        replace(&plan_path, &serde_json::to_vec(disk).expect("names and numbers are JSON"))?;
         Ok(())
-    }
-
-    /// Waits for the probe of `/dev/kvm`, which has its own limit.
-    async fn accelerator(&self) -> Accelerator {
-        let mut accelerator = self.accelerator.clone();
-        let known = accelerator.wait_for(Option::is_some).await;
-        known.ok().and_then(|known| *known).unwrap_or(Accelerator::Tcg)
     }
 
     async fn vm(&self, id: &str) -> Result<Arc<Vm>, VmError> {

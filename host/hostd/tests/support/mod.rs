@@ -10,17 +10,24 @@ use serde_json::Value;
 pub struct Daemon {
     pub state: PathBuf,
     arguments: Vec<String>,
+    accelerator: Option<&'static str>,
     child: Child,
     client: reqwest::Client,
 }
 
 impl Daemon {
+    /// A daemon that is told to run guests without the processor's help.
     pub async fn start(state: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(state, arguments, Some("tcg")).await
+    }
+
+    /// A daemon that is told `accelerator`, or finds out by itself.
+    pub async fn start_with(state: &Path, arguments: &[&str], accelerator: Option<&'static str>) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let socket = state.join("api.sock");
-        let child = spawn(state, &arguments);
+        let child = spawn(state, &arguments, accelerator);
         let client = reqwest::Client::builder().unix_socket(socket).build().unwrap();
-        let daemon = Self { state: state.to_owned(), arguments, child, client };
+        let daemon = Self { state: state.to_owned(), arguments, accelerator, child, client };
         daemon.answers().await;
         daemon
     }
@@ -29,7 +36,7 @@ impl Daemon {
     pub async fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(&self.state, &self.arguments);
+        self.child = spawn(&self.state, &self.arguments, self.accelerator);
         self.answers().await;
     }
 
@@ -74,13 +81,14 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(state: &Path, arguments: &[String]) -> Child {
+fn spawn(state: &Path, arguments: &[String], accelerator: Option<&str>) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(state.join("hostd.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_casemate-hostd"))
         .args(["serve", "--listen", &format!("unix:{}", state.join("api.sock").display())])
         .args(["--state", state.to_str().unwrap()])
         .args(arguments)
-        .env("CASEMATE_ACCEL", "tcg")
+        .env_remove("CASEMATE_ACCEL")
+        .envs(accelerator.map(|accelerator| ("CASEMATE_ACCEL", accelerator)))
         .stdin(Stdio::null())
         .stderr(log)
         .spawn()
