@@ -128,6 +128,15 @@ impl Program {
     }
 }
 
+/// Ends every other process of the guest, at once and with nothing but a system call: no program has to
+/// be read from a disk that the host may have stopped.
+pub fn end_all() {
+    // From any other process, -1 would mean whatever its user runs.
+    if std::process::id() == 1 {
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    }
+}
+
 /// Code of a program that was killed for taking too long, as timeout(1) gives it.
 pub const TIMED_OUT: u8 = 124;
 

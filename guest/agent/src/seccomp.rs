@@ -4,7 +4,8 @@
 //! `profiles/seccomp/default.json`) allows without added capabilities on x86-64, minus
 //! what needs none of our containers: `ptrace` and `process_vm_*` stay allowed as there, kernel
 //! keyrings, `bpf`, `userfaultfd`, `io_uring`, mounting, modules, clocks, namespaces do not.
-//! `socket` of the family AF_VSOCK is refused: what listens there is the guest's, not the workload's.
+//! `socket` makes sockets of listed families only; AF_VSOCK is none of them: what listens there is the
+//! guest's, not the workload's.
 //! Only the x86-64 ABI exists for a container; a call through another one ends the process.
 
 use serde_json::{Value, json};
@@ -25,11 +26,11 @@ pub fn profile() -> Value {
             },
             // Its flags are behind a pointer, which seccomp cannot read: ENOSYS makes libc use clone.
             { "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS },
-            {
-                "names": ["socket"],
-                "action": "SCMP_ACT_ALLOW",
-                "args": [{ "index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE" }],
-            },
+            sockets(AF_UNIX),
+            sockets(AF_INET),
+            sockets(AF_INET6),
+            sockets(AF_NETLINK),
+            sockets(AF_PACKET),
             {
                 "names": ["personality"],
                 "action": "SCMP_ACT_ALLOW",
@@ -44,9 +45,25 @@ pub fn profile() -> Value {
     })
 }
 
+/// Sockets of `family`. The kernel looks at the lower 32 bits of the argument only (it is an `int`), a
+/// filter at all 64: without the mask, a rule about one family says nothing about 2^32 + that family.
+fn sockets(family: u32) -> Value {
+    json!({
+        "names": ["socket"],
+        "action": "SCMP_ACT_ALLOW",
+        "args": [{ "index": 0, "value": INT, "valueTwo": family, "op": "SCMP_CMP_MASKED_EQ" }],
+    })
+}
+
+const INT: u64 = 0xffff_ffff;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
-const AF_VSOCK: u32 = 40;
+// linux/socket.h
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
+const AF_PACKET: u32 = 17; // the kernel asks for NET_RAW besides
 /// CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET (linux/sched.h).
 const CLONE_NEW_ANY: u32 = 0x7e02_0000;
 
@@ -351,6 +368,29 @@ const ALLOWED: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether the profile lets `socket` through with these 64 bits as its first argument.
+    fn socket_is_allowed(argument: u64) -> bool {
+        let profile = profile();
+        let rules = profile["syscalls"].as_array().unwrap().iter();
+        let mut rules = rules.filter(|rule| rule["names"].as_array().unwrap().contains(&json!("socket")));
+        rules.any(|rule| {
+            let [condition] = rule["args"].as_array().unwrap().as_slice() else { panic!("{rule}") };
+            let (mask, wanted) =
+                (condition["value"].as_u64().unwrap(), condition["valueTwo"].as_u64().unwrap());
+            assert_eq!(condition["op"], "SCMP_CMP_MASKED_EQ");
+            argument & mask == wanted
+        })
+    }
+
+    #[test]
+    fn no_spelling_of_a_family_makes_a_vsock_socket() {
+        for upper in [0, 1 << 32, u64::MAX << 32] {
+            assert!(socket_is_allowed(upper | u64::from(AF_INET)), "{upper:#x}");
+            assert!(!socket_is_allowed(upper | 40), "{upper:#x}"); // AF_VSOCK
+            assert!(!socket_is_allowed(upper | 38), "{upper:#x}"); // AF_ALG
+        }
+    }
 
     #[test]
     fn what_reaches_the_kernel_or_other_containers_is_not_allowed() {

@@ -29,7 +29,7 @@ use crate::schedule::{Action, Event, Schedule};
 use crate::secrets::{Secrets, Store};
 use crate::session::{Guest, Session};
 use crate::workload::Workload;
-use crate::{engine, evidence, logs, network, resolver, service, system};
+use crate::{engine, evidence, logs, network, processes, resolver, service, system};
 
 /// Runs the workload that init handed over until it ends, is stopped, or must not go on. On return
 /// nothing of it runs; the caller unmounts and powers off.
@@ -132,8 +132,13 @@ impl Run {
     /// the one that is told. Without a lease there is no grace: another boot may have the volume by now.
     fn supervise(&self) -> Result<(), Error> {
         let mut reason = Ok(());
+        let mut forbidden = false;
         let mut actions = self.schedule().advance(clock::uptime_ms());
         loop {
+            if forbidden {
+                // Again in each round, for what was just being started.
+                processes::end_all();
+            }
             while !actions.is_empty() {
                 for action in actions {
                     match self.act(action) {
@@ -155,10 +160,12 @@ impl Run {
                 }
                 Ok(Some(Message::Superseded)) => {
                     reason = reason.and(Err(Error::Superseded));
+                    forbidden = true;
                     Some(Event::Kill)
                 }
                 Err(error) => {
                     reason = reason.and(Err(error));
+                    forbidden = true;
                     Some(Event::Kill)
                 }
             };
