@@ -187,6 +187,11 @@ fn command(program: &'static str, state: &Path) -> Command {
         "APT::Architecture=amd64".to_owned(),
         "APT::Architectures=amd64".to_owned(),
         "APT::Sandbox::User=".to_owned(),
+        // Whatever this machine forgives its own archives, an image is made of signed packages only.
+        "APT::Get::AllowUnauthenticated=false".to_owned(),
+        "Acquire::AllowInsecureRepositories=false".to_owned(),
+        "Acquire::AllowDowngradeToInsecureRepositories=false".to_owned(),
+        "Acquire::AllowWeakRepositories=false".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Acquire::Retries=3".to_owned(),
     ] {
