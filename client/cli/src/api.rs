@@ -293,7 +293,7 @@ impl Validator {
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ApiError> {
         let response = accepted(&self.address, response).await?;
         let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        serde_json::from_slice(&bytes).map_err(|_| ApiError::Answer { address: self.address.clone() })
+        readable(&bytes).ok_or_else(|| ApiError::Answer { address: self.address.clone() })
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ApiError {
@@ -307,14 +307,46 @@ async fn accepted(address: &str, response: Response) -> Result<Response, ApiErro
         return Ok(response);
     }
     let bytes = response.bytes().await.unwrap_or_default();
-    Err(match serde_json::from_slice(&bytes) {
-        Ok(problem) => ApiError::Refused { problem },
-        Err(_) => ApiError::Status { address: address.to_owned(), status: status.as_u16() },
+    Err(match readable(&bytes) {
+        Some(problem) => ApiError::Refused { problem },
+        None => ApiError::Status { address: address.to_owned(), status: status.as_u16() },
     })
+}
+
+/// Reads an answer whose texts may be printed: a validator's escape sequences and line breaks could
+/// paint a verdict that nobody reached onto a terminal.
+fn readable<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    without_controls(&mut value);
+    serde_json::from_value(value).ok()
+}
+
+fn without_controls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) if text.contains(char::is_control) => {
+            *text = text.replace(char::is_control, "\u{fffd}");
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_controls),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(without_controls),
+        _ => {}
+    }
 }
 
 /// A VM's path. Names that would lead elsewhere name no VM.
 fn vm_path(name: &str) -> Result<String, ApiError> {
     let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if plain { Ok(format!("/v1/vms/{name}")) } else { Err(ApiError::NoVm { name: name.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_cannot_draw_on_the_terminal() {
+        let bytes = br#"{"code": "c", "message": "no\u001b[2J\r\nVerified   all", "hint": "h\u009b1m"}"#;
+        let problem: Problem = readable(bytes).unwrap();
+        assert_eq!(problem.message, "no\u{fffd}[2J\u{fffd}\u{fffd}Verified   all");
+        assert_eq!(problem.hint.as_deref(), Some("h\u{fffd}1m"));
+    }
 }

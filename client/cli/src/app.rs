@@ -11,8 +11,8 @@ use std::{
 use casemate_canon::{from_cbor, to_cbor};
 use casemate_crypto::sign::{PublicKey, SigningKey};
 use casemate_record::{
-    AppId, Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, PolicyDigest, Salt, Signed,
-    UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
+    AppId, Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, KmsId, PolicyDigest, Salt,
+    Signed, UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,20 @@ pub enum AppError {
         /// This person's key.
         found: PublicKey,
     },
+    /// Another key service than the app's volumes and secrets were entrusted to.
+    #[error("this app uses key service {expected}, the validator names {found}")]
+    OtherKms {
+        /// Pinned in `.casemate/app.toml`, or given on the command line.
+        expected: KmsId,
+        /// What the validator names.
+        found: KmsId,
+    },
+    /// A validator elsewhere names a key service, and nobody else did.
+    #[error("the validator names key service {found}, and nothing here says that it is yours")]
+    KmsUnnamed {
+        /// What the validator names.
+        found: KmsId,
+    },
     /// A volume of a name that no record can carry.
     #[error("volume name '{name}' is not usable in a record")]
     VolumeName {
@@ -78,6 +92,7 @@ impl App {
         let stored = Stored {
             version: 1,
             app_id: genesis.app_id(),
+            kms_id: None,
             genesis: hex::encode(to_cbor(&genesis)),
             authority: None,
             last_instance: 0,
@@ -209,6 +224,27 @@ impl App {
         self.save()
     }
 
+    /// Takes key service `found` as the app's, or refuses it.
+    ///
+    /// Whoever holds a seat's secrets opens the volumes of its apps, so a validator may not choose the
+    /// service: it is the one that `named` says, else the one that the app had before, else, on this
+    /// machine only, this machine's own.
+    ///
+    /// # Errors
+    /// [`AppError::OtherKms`], [`AppError::KmsUnnamed`], [`Error::File`].
+    pub fn use_kms(&mut self, found: KmsId, named: Option<KmsId>, is_local: bool) -> Result<(), Error> {
+        match named.or(self.stored.kms_id) {
+            Some(expected) if expected != found => return Err(AppError::OtherKms { expected, found }.into()),
+            None if !is_local => return Err(AppError::KmsUnnamed { found }.into()),
+            _ => {}
+        }
+        if self.stored.kms_id == Some(found) {
+            return Ok(());
+        }
+        self.stored.kms_id = Some(found);
+        self.save()
+    }
+
     fn save(&self) -> Result<(), Error> {
         let text = format!(
             "# The identity of this app. Keep it: without it, its volumes cannot be opened again.\n{}",
@@ -227,6 +263,9 @@ fn place(folder: &Path) -> PathBuf {
 struct Stored {
     version: u32,
     app_id: AppId,
+    /// The key service that its volumes and secrets are entrusted to.
+    #[serde(default)]
+    kms_id: Option<KmsId>,
     /// CBOR, hexadecimal.
     genesis: String,
     last_instance: u64,
@@ -294,6 +333,29 @@ mod tests {
         let other = SigningKey::from_bytes(&[8; 32]).unwrap().public();
         let error = App::open_or_create(folder.path(), &other).unwrap_err();
         assert!(matches!(error, Error::App(AppError::OtherOwner { .. })));
+    }
+
+    #[test]
+    fn the_key_service_is_not_the_validators_choice() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let (own, other) = (KmsId::from([1; 32]), KmsId::from([2; 32]));
+        let refused = |outcome: Result<(), Error>| match outcome {
+            Err(Error::App(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        let unnamed = refused(app.use_kms(own, None, false));
+        assert!(matches!(unnamed, AppError::KmsUnnamed { found } if found == own), "{unnamed}");
+        app.use_kms(own, Some(own), false).unwrap();
+        let mut app = App::open(folder.path()).unwrap();
+        app.use_kms(own, None, false).unwrap();
+        for is_local in [false, true] {
+            let changed = refused(app.use_kms(other, None, is_local));
+            assert!(matches!(changed, AppError::OtherKms { expected, .. } if expected == own), "{changed}");
+        }
+        let lied = refused(app.use_kms(other, Some(own), false));
+        assert!(matches!(lied, AppError::OtherKms { .. }), "{lied}");
+        app.use_kms(other, Some(other), false).unwrap();
     }
 
     #[test]

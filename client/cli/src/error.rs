@@ -304,6 +304,12 @@ impl Error {
                 "use the key that made this app, or start a new app: move .casemate away (its volumes stay behind)"
                     .into()
             }
+            Error::App(AppError::OtherKms { found, .. }) => {
+                format!("do not go on unless you moved to it yourself; its operator tells its id: --kms {found}")
+            }
+            Error::App(AppError::KmsUnnamed { .. }) => {
+                "ask the key service's operator, not the validator, for its id, and give it once: --kms ID".into()
+            }
             Error::App(_) => "restore .casemate/app.toml from a backup".into(),
             Error::Api(error) => error.hint(),
             Error::Local(error) => error.hint(),

@@ -40,6 +40,9 @@ pub struct Expected {
     pub instance: Option<InstanceId>,
     /// Whether a simulated TEE will do.
     pub accept_simulated: AcceptSimulated,
+    /// Whether what is said to this guest goes through its session key. If not, the verdict says that no
+    /// channel was established: whoever answered may have fetched the evidence from another machine.
+    pub through_session_key: bool,
 }
 
 /// A question that no older evidence answers.
@@ -161,7 +164,10 @@ impl Question {
             freshness: Freshness::Challenge { report_data, made_ms: self.made_ms },
             workload: expected.workload.clone(),
             images: expected.images.clone(),
-            channel: Channel::Session { key_digest },
+            channel: match expected.through_session_key {
+                true => Channel::Session { key_digest },
+                false => Channel::Unchecked,
+            },
         };
         let verifier = Verifier {
             policy,
@@ -172,7 +178,9 @@ impl Question {
         let appraisal = verifier.verify_bundle(&bundle, None, &expectations, clock::now_ms());
         let verdict = appraisal.verdict().clone();
         let session = match appraisal {
-            Appraisal::Accepted(accepted) if accepted.workload_digest() == workload_digest => {
+            Appraisal::Accepted(accepted)
+                if expected.through_session_key && accepted.workload_digest() == workload_digest =>
+            {
                 let manifest = casemate_workload::Manifest::parse(manifest).map(|(manifest, _)| manifest);
                 match (manifest, SealingPublicKey::from_slice(&claimed.key)) {
                     (Ok(manifest), Ok(key)) => {

@@ -14,7 +14,7 @@ use casemate_api::{
 use casemate_canon::to_cbor;
 use casemate_crypto::{hash::sha256, sign::SigningKey};
 use casemate_measure::shape::Shape;
-use casemate_record::{InstanceId, RosterChain, Submission};
+use casemate_record::{InstanceId, KmsId, RosterChain, Submission};
 use casemate_verify::{AcceptSimulated, Outcome, TrustClass, Workload};
 use casemate_workload::Manifest;
 use serde::Serialize;
@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Let a remote host run it on a simulated TEE: no confidentiality
     #[arg(long)]
     pub accept_simulated: bool,
+    /// Key service to entrust volumes and secrets to, by its id; needed once with --validator
+    #[arg(long, value_name = "ID")]
+    pub kms: Option<KmsId>,
     /// Seconds to wait for the guest
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub timeout: u64,
@@ -124,6 +127,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let chain = verified_chain(&validator.roster_chain().await?)?;
 
     let kms_id = chain.genesis.kms_id();
+    app.use_kms(kms_id, arguments.kms, context.validator.is_none())?;
     let threshold =
         chain.verify(&kms_id).map_err(|source| Error::Roster { source: Box::new(source) })?.threshold;
     let (manifest, files) = project.manifest(&name, &images, app.id(), kms_id, threshold)?;
@@ -182,6 +186,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         images: vec![reference],
         instance: Some(instance),
         accept_simulated: if simulated { AcceptSimulated::Yes } else { AcceptSimulated::No },
+        through_session_key: true,
     };
     let appraised = ask(&validator, &vm.id, &policy, &expected, started, arguments.timeout).await?;
     let verdict = appraised.verdict.clone();
@@ -260,7 +265,7 @@ async fn resolve_images(
 fn verified_chain(bytes: &[u8]) -> Result<RosterChain, Error> {
     let refused = |source| Error::Roster { source: Box::new(source) };
     let chain = RosterChain::from_bytes(bytes).map_err(refused)?;
-    // The first `up` believes whom it is told; the manifest then pins it, and every guest holds to that.
+    // Whole in itself; whether it is the right service is for `App::use_kms`.
     chain.verify(&chain.genesis.kms_id()).map_err(refused)?;
     Ok(chain)
 }

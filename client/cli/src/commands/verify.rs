@@ -115,6 +115,7 @@ pub fn expected_of(deployment: &Deployment, accept_simulated: bool) -> Result<Ex
         images: vec![image.reference_value(&deployment.shape, deployment.simulated)?],
         instance: Some(deployment.instance),
         accept_simulated: accept(accept_simulated),
+        through_session_key: true,
     })
 }
 
@@ -138,6 +139,8 @@ async fn verify_site(context: &Context, arguments: &Arguments, site: &str) -> Re
         images: expected_images(context, arguments)?,
         instance: None,
         accept_simulated: accept(arguments.accept_simulated),
+        // TLS to the site ends somewhere; nothing ties that place to the guest whose evidence it shows.
+        through_session_key: false,
     };
     let policy = policy_for(arguments)?;
     Ok(question.appraise(&bundle, &policy, &expected)?.verdict)
