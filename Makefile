@@ -20,7 +20,7 @@ test: ## install, build, and run every test, guests included
 	$(CARGO) fmt --all --check
 	$(CARGO) build --workspace --all-targets
 	@$(MAKE) --no-print-directory guest-files
-	$(CARGO) nextest run --workspace
+	CASEMATE_ACCEL=tcg $(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc
 
 # What guests boot from: the image under test, and bare files for the tests of the simulated TEE.
@@ -35,4 +35,4 @@ check: ## formatting and lints only
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 fast-test: ## everything that boots no guest
-	$(CARGO) nextest run --workspace -E 'not test(guest)'
+	$(CARGO) nextest run --workspace -E 'not (package(casemate-tests) and not binary(house)) and not binary(boot) and not binary(vm) and not binary(reproducible)'

@@ -102,7 +102,7 @@ fn guest_refuses_each_change_that_a_host_can_make() {
     fs::copy(&disk, &good).unwrap();
     let partition = 1 << 20; // the first partition begins at 1 MiB
     let disk_attacks: &[(&str, fn(&fs::File, u64), &str)] = &[
-        ("one byte of the header", |file, at| flip(file, hostile::HEADER_AT + 4096), "volume_refused"),
+        ("one byte of the header", |file, _| flip(file, hostile::HEADER_AT + 4096), "volume_refused"),
         ("the stamp's slot", |file, at| flip(file, at + 20), "volume_stale"),
         ("a blank disk", |file, at| file.write_all_at(&vec![0; 4 << 20], at).unwrap(), "volume_stale"),
     ];

@@ -4,6 +4,7 @@
 use std::{fs, path::Path};
 
 use casemate_tests::{
+    hostile::{self, HostileHost},
     machine::{Machine, NAME, PASSWORD},
     page,
 };
@@ -31,7 +32,7 @@ fn guest_keeps_its_notes_until_they_are_erased() {
     // The launch measurement that verify found is the one computed from the image.
     let verdict = machine.casemate(["--json", "verify", NAME]).success().json();
     let computed =
-        machine.casemate(["--json", "image", "measure", "--simulated", "--memory", "1024"]).success().json();
+        machine.casemate(["--json", "image", "measure", "--simulated", "--vcpus", "2"]).success().json();
     let measured = computed["measurement"].as_str().expect("a measurement").to_owned();
     assert_eq!(up["measurement"], measured.as_str());
     assert!(verdict.to_string().contains(&measured), "{verdict}");
@@ -50,13 +51,22 @@ fn guest_keeps_its_notes_until_they_are_erased() {
         again[0]["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
     assert!(page::get(port, "/").contains("kept over a restart"));
 
-    // Down with its volumes: the seat has no salt left, and the key is refused for good.
-    let before = fs::read(machine.home().join("local/kms/seat.db")).ok();
+    // Down with its volumes: whoever kept everything that the host had is refused for good.
+    let host = HostileHost::of(&machine);
+    let vm = up["vm"].as_str().expect("an id");
+    let spec = host.spec(vm);
+    let kept = hostile::disks(&spec)
+        .iter()
+        .map(|digest| fs::read(host.blob(digest)).expect("kept"))
+        .collect::<Vec<_>>();
     machine.casemate(["down", NAME, "--volumes"]).success();
-    assert!(before.is_some() || kms_database(&machine).is_some(), "the seat keeps a database");
-    let refused = machine.try_up(&folder);
-    assert_ne!(refused.status, 0, "an erased volume came back: {}", refused.stdout);
-    assert!(refused.stderr.contains("erased"), "{}", refused.stderr);
+    assert!(!host.data_disk(vm).exists(), "the disk is gone");
+    for bytes in &kept {
+        host.put(bytes);
+    }
+    let ending = host.run("again", spec);
+    assert_eq!(ending.code, "keys_denied", "{}", ending.said);
+    assert!(ending.said.contains("erased"), "{}", ending.said);
 }
 
 /// Files below `folder` that hold `text`.
@@ -77,12 +87,4 @@ fn holders(folder: &Path, text: &str) -> Vec<String> {
         }
     }
     found
-}
-
-fn kms_database(machine: &Machine) -> Option<std::path::PathBuf> {
-    fs::read_dir(machine.home().join("local/kms"))
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite"))
 }
