@@ -18,7 +18,7 @@
 //! | `GET /v1/capabilities` | | [`Capabilities`] |
 //! | `GET /healthz` | | |
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::path::PathBuf;
 
 use casemate_crypto::sign::PublicKey;

@@ -1,6 +1,6 @@
 //! Which ports are published?
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::{
     error::Error,

@@ -61,7 +61,7 @@ secrets:
   token: {environment: TOKEN}
   key: {file: key.pem}
 x-casemate:
-  egress: ["deb.debian.org:443", "1.1.1.1:53/udp"]
+  egress: ["mirror.example.org:443", "1.1.1.1:53/udp"]
   observe: {logs: true}
   volume_size: 2g
   memory: 1g
