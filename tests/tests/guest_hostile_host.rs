@@ -27,7 +27,7 @@ const CHANGED_FILES: &[Attack] = &[
             let line = spec["image"]["blobs"]["command_line"].as_str().unwrap().to_owned();
             spec["image"]["blobs"]["command_line"] = json!(line.replacen("quiet", "quiet quiet", 1));
         },
-        "command_line",
+        "keys_denied",
     ),
     (
         "a root image with one other byte",

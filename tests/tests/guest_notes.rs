@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use casemate_tests::{
     hostile::{self, HostileHost},
-    machine::{Machine, NAME, PASSWORD},
+    machine::{self, Machine, NAME, PASSWORD},
     page,
 };
 use serde_json::Value;
@@ -31,8 +31,9 @@ fn guest_keeps_its_notes_until_they_are_erased() {
 
     // The launch measurement that verify found is the one computed from the image.
     let verdict = machine.casemate(["--json", "verify", NAME]).success().json();
-    let computed =
-        machine.casemate(["--json", "image", "measure", "--simulated", "--vcpus", "2"]).success().json();
+    let image = machine::image().display().to_string();
+    let measure = ["--json", "image", "measure", &image, "--simulated", "--vcpus", "2"];
+    let computed = machine.casemate(measure).success().json();
     let measured = computed["measurement"].as_str().expect("a measurement").to_owned();
     assert_eq!(up["measurement"], measured.as_str());
     assert!(verdict.to_string().contains(&measured), "{verdict}");
