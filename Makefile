@@ -25,7 +25,7 @@ test: ## install, build, and run every test, guests included
 
 # What guests boot from: the image under test, and bare files for the tests of the simulated TEE.
 guest-files: target/boot-files/vmlinuz
-	$(CARGO) run --package casemate-image --bin casemate-image-build -- --output target/image --advisory
+	target/debug/casemate-image-build --output target/image --advisory
 
 target/boot-files/vmlinuz:
 	host/simtee/tests/fetch-boot-files.sh target/boot-files
@@ -36,3 +36,6 @@ check: ## formatting and lints only
 
 fast-test: ## everything that boots no guest
 	$(CARGO) nextest run --workspace -E 'not (package(casemate-tests) and not binary(house)) and not binary(boot) and not binary(vm) and not binary(reproducible)'
+
+bench: ## measure, side by side with what a user would pick instead
+	$(CARGO) bench --package casemate-bench

@@ -3,6 +3,15 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# A workspace that is built has it already.
+xtask() {
+  if [ -x ../../target/debug/xtask ]; then
+    ../../target/debug/xtask "$@"
+  else
+    cargo run --quiet --manifest-path ../../Cargo.toml -p xtask -- "$@"
+  fi
+}
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 (cd "$scratch" && apt-get download -qq busybox-static && dpkg-deb --extract busybox-static_*.deb package)
@@ -13,6 +22,6 @@ cp -r site "$scratch/root/site"
 tar --create --file "$scratch/web.tar" --directory "$scratch/root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
 
 rm -rf images/web
-cargo run --quiet --manifest-path ../../Cargo.toml -p xtask -- oci-layout --output images/web --reference hello-web:1 \
+xtask oci-layout --output images/web --reference hello-web:1 \
   --entrypoint /bin/busybox --cmd httpd --cmd -f --cmd -p --cmd 8080 --cmd -h --cmd /site \
   --user 65534:65534 --expose 8080/tcp "$scratch/web.tar"

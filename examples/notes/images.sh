@@ -4,10 +4,18 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# A workspace that is built has it already.
+xtask() {
+  if [ -x ../../target/debug/xtask ]; then
+    ../../target/debug/xtask "$@"
+  else
+    cargo run --quiet --manifest-path ../../Cargo.toml -p xtask -- "$@"
+  fi
+}
+
 export SOURCE_DATE_EPOCH=1700000000
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-xtask() { cargo run --quiet --manifest-path ../../Cargo.toml -p xtask -- "$@"; }
 
 # What no container needs.
 lean=(

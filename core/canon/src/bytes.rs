@@ -169,6 +169,13 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_what_was_given() {
+        let four = Four::from_bytes([1, 2, 3, 4]);
+        assert_eq!((four.as_bytes().len(), *four.as_bytes()), (Four::LEN, [1, 2, 3, 4]));
+        assert_eq!(four.short().to_string(), "01020304", "too few to shorten");
+    }
+
+    #[test]
     fn text_goes_both_ways() {
         let four = Four::from([1, 2, 0xab, 0xff]);
         assert_eq!(four.to_string(), "0102abff");

@@ -31,7 +31,11 @@ enum State {
 /// # Errors
 /// [`Error::Local`].
 pub async fn run(context: &Context, _: Arguments) -> Result<u8, Error> {
-    let mut findings = vec![tee(), kvm().await];
+    let kvm = match kvm_as_the_host_found_it(context).await {
+        Some(finding) => finding,
+        None => kvm().await,
+    };
+    let mut findings = vec![tee(), kvm];
     findings.extend(programs());
     findings.push(disk(context.home.root()));
     findings.push(services(context).await?);
@@ -62,6 +66,22 @@ fn tee() -> Finding {
         )
     };
     Finding { subject: "TEE", state, found: found.to_owned(), advice: advice.to_owned() }
+}
+
+/// What casemate-hostd found with whole guests, if it runs here and has found KVM unfit.
+async fn kvm_as_the_host_found_it(context: &Context) -> Option<Finding> {
+    let host = local::validator_if_running(&context.home).ok()?.host().await.ok()?;
+    let kvm = &host["kvm"];
+    if kvm["state"] != "unusable" {
+        return None;
+    }
+    let reason = kvm["reason"].as_str()?;
+    Some(Finding {
+        subject: "KVM",
+        state: State::Reduced,
+        found: "present, unusable".to_owned(),
+        advice: format!("{reason}; using TCG (slower). Nothing to do on nested clouds"),
+    })
 }
 
 /// A device that opens may still not run a guest: some clouds offer one that hangs.
@@ -118,7 +138,6 @@ async fn kvm() -> Finding {
 /// Programs, what each is for, and whether nothing works without it.
 const PROGRAMS: &[(&str, &str, bool)] = &[
     ("qemu-system-x86_64", "runs VMs: install qemu-system-x86", true),
-    ("qemu-img", "makes disks: install qemu-utils", true),
     ("casemate-hostd", "runs VMs: install all of Casemate", true),
     ("casemate-kms", "keeps keys: install all of Casemate", true),
     ("casemate-validator", "places VMs: install all of Casemate", true),
