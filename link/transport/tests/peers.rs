@@ -185,12 +185,12 @@ async fn an_oversized_or_malformed_frame_costs_only_itself() {
 async fn too_many_malformed_frames_end_the_stream() {
     let limits = Limits { malformed_frames: 3, ..Limits::default() };
     let host = against_raw_guest(limits, Duration::ZERO, |guest| {
+        // The host hangs up at the fourth, perhaps before all of it is written or read.
         for _ in 0..4 {
-            guest.send(&[0, 0, 0, 0]);
-            guest.send(&encode_mark(Mark::Answer));
+            let _ = guest.stream.write_all(&[0, 0, 0, 0]);
+            let _ = guest.stream.write_all(&encode_mark(Mark::Answer));
         }
-        let mut rest = Vec::new();
-        guest.stream.read_to_end(&mut rest).unwrap();
+        let _ = guest.stream.read_to_end(&mut Vec::new());
     })
     .await;
     assert_eq!(tokio::time::timeout(LONG, host.ended()).await.unwrap(), End::Malformed { count: 4 });
