@@ -140,7 +140,15 @@ impl Drop for Machine {
         if std::thread::panicking() {
             self.tell();
         }
-        // Whatever runs below this folder names it on its command line.
+        // The supervisor first: it would start again what is ended.
+        let _ = Command::new(self.program("casemate"))
+            .args(["--quiet", "local", "stop"])
+            .env("CASEMATE_HOME", self.home())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        // Whatever else runs below this folder, guests above all, names it on its command line.
         let _ =
             Command::new("pkill").args(["-KILL", "-f", &self.folder.path().display().to_string()]).status();
     }
