@@ -7,13 +7,14 @@ use std::{
 };
 
 use casemate_crypto::hash::Sha256;
+use casemate_evidence::ReportData;
 use casemate_record::{
     AppId, BootId, InstanceId, RosterChain, Submission, SubmissionTaken, VolumeAction, VolumeName,
 };
 use casemate_release::{
     challenge::ChallengeKeeper,
     message::{ReleaseRequest, RenewRequest, SeatRequest, SeatResponse, Step, VolumeStep, transcript},
-    seat::{BootStanding, Refusal, ReleaseFacts, Seat, SeatSession, StepFacts},
+    seat::{Attested, BootStanding, Refusal, ReleaseFacts, Seat, SeatSession, StepFacts},
 };
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -206,17 +207,8 @@ impl Service {
             self.seat.check_release(&mut keeper, request, now_ms)?
         };
         let app = self.known(&request.app_id).await?;
-        let attested = self
-            .appraiser
-            .appraise(Question {
-                bundle: request.evidence.to_vec(),
-                policy: app.policy.clone(),
-                authority: app.authority,
-                report_data: request.report_data(),
-                made_ms,
-                now_ms,
-            })
-            .await?;
+        let evidence = request.evidence.to_vec();
+        let attested = self.appraise(&app, evidence, request.report_data(), made_ms, now_ms).await?;
         let mut store = self.store.lock().await;
         let mut transaction = store.begin().await?;
         let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
@@ -262,17 +254,8 @@ impl Service {
             self.seat.check_renewal(&mut keeper, request, now_ms)?
         };
         let app = self.known(&request.app_id).await?;
-        let attested = self
-            .appraiser
-            .appraise(Question {
-                bundle: request.evidence.to_vec(),
-                policy: app.policy.clone(),
-                authority: app.authority,
-                report_data: request.report_data(),
-                made_ms,
-                now_ms,
-            })
-            .await?;
+        let evidence = request.evidence.to_vec();
+        let attested = self.appraise(&app, evidence, request.report_data(), made_ms, now_ms).await?;
         let mut store = self.store.lock().await;
         let mut transaction = store.begin().await?;
         let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
@@ -313,6 +296,20 @@ impl Service {
             instance = %instance.short(), boot = %boot_id.short(), "stamped"
         );
         Ok(response)
+    }
+
+    /// Appraises a guest's evidence under the app's recorded policy and authority.
+    async fn appraise(
+        &self,
+        app: &App,
+        bundle: Vec<u8>,
+        report_data: ReportData,
+        made_ms: u64,
+        now_ms: u64,
+    ) -> Result<Attested, Failure> {
+        let (policy, authority) = (app.policy.clone(), app.authority);
+        let question = Question { bundle, policy, authority, report_data, made_ms, now_ms };
+        Ok(self.appraiser.appraise(question).await?)
     }
 
     async fn known(&self, app_id: &AppId) -> Result<App, Failure> {
