@@ -85,7 +85,7 @@ impl GuestImage {
     pub fn reference_value(&self, shape: &Shape, simulated: bool) -> Result<ReferenceValue, Error> {
         Ok(ReferenceValue {
             image: self.name(),
-            measurement: self.measurement(shape, simulated)?,
+            measurement: self.measurement(shape, simulated)?.into(),
             source: "computed from image.toml".to_owned(),
         })
     }

@@ -179,7 +179,7 @@ impl Question {
         let verdict = appraisal.verdict().clone();
         let session = match appraisal {
             Appraisal::Accepted(accepted)
-                if expected.through_session_key && accepted.workload_digest() == workload_digest =>
+                if expected.through_session_key && accepted.workload_digest() == Some(workload_digest) =>
             {
                 let manifest = casemate_workload::Manifest::parse(manifest).map(|(manifest, _)| manifest);
                 match (manifest, SealingPublicKey::from_slice(&claimed.key)) {

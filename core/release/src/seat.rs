@@ -18,7 +18,7 @@ use casemate_evidence::ReportData;
 use casemate_record::{
     AppId, Birth, BootId, InstanceId, PolicyDigest, Roster, Signed, VolumeName, WorkloadDigest,
 };
-use casemate_verify::{Accepted, TrustClass};
+use casemate_verify::{Accepted, Code, TrustClass};
 use rand_core::CryptoRng;
 
 use crate::{
@@ -75,13 +75,17 @@ impl Attested {
         if owner.trust_class() != floor.trust_class() {
             return Err(Refusal::TrustClass { found: owner.trust_class() });
         }
-        if owner.report() != floor.report() {
+        if owner.evidence_digest() != floor.evidence_digest() {
             return Err(Refusal::ReportData);
         }
+        let workload_digest = owner.workload_digest().ok_or_else(|| Refusal::Evidence {
+            check: Code::ExpectedWorkload.as_str().to_owned(),
+            found: "no workload digest".to_owned(),
+        })?;
         Ok(Attested {
             trust_class: owner.trust_class(),
-            workload_digest: owner.workload_digest(),
-            report_data: owner.report().report_data(),
+            workload_digest,
+            report_data: owner.report_data().ok_or(Refusal::ReportData)?,
             owner_policy: owner.verdict().policy_digest(),
         })
     }

@@ -1,8 +1,10 @@
 //! What does the caller know that no policy file can?
 
+use casemate_canon::{ParseBytesError, Short};
 use casemate_crypto::hash::Sha256;
 use casemate_evidence::{Measurement, ReportData};
 use casemate_record::{AppId, WorkloadDigest};
+use serde::{Serialize, Serializer};
 
 /// What the caller expects of this very evidence. Nothing is skipped by omission: what the caller does
 /// not expect is written `Unchecked`, and fails if the policy says `"expected"`.
@@ -54,13 +56,79 @@ pub enum Workload {
     Unchecked,
 }
 
+/// What a platform measured at launch, as one value: the SEV-SNP launch digest; of TDX a digest over MRTD
+/// and RTMR 0 to 2 (`docs/reference/launch-measurement.md`); an enclave's MRENCLAVE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaunchMeasurement {
+    /// 48 bytes, a SHA-384 chain or digest.
+    Long(Measurement),
+    /// 32 bytes, a SHA-256 chain or digest.
+    Short(Sha256),
+}
+
+impl From<Measurement> for LaunchMeasurement {
+    fn from(measurement: Measurement) -> Self {
+        LaunchMeasurement::Long(measurement)
+    }
+}
+
+impl From<Sha256> for LaunchMeasurement {
+    fn from(digest: Sha256) -> Self {
+        LaunchMeasurement::Short(digest)
+    }
+}
+
+impl AsRef<[u8]> for LaunchMeasurement {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            LaunchMeasurement::Long(bytes) => bytes.as_ref(),
+            LaunchMeasurement::Short(bytes) => bytes.as_ref(),
+        }
+    }
+}
+
+impl LaunchMeasurement {
+    /// Six and four hexadecimal digits, for people.
+    pub fn short(&self) -> Short<'_> {
+        Short::new(self.as_ref())
+    }
+}
+
+impl std::str::FromStr for LaunchMeasurement {
+    type Err = ParseBytesError;
+
+    /// 96 or 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, ParseBytesError> {
+        if text.len() == 2 * Sha256::LEN {
+            text.parse().map(LaunchMeasurement::Short)
+        } else {
+            text.parse().map(LaunchMeasurement::Long)
+        }
+    }
+}
+
+impl std::fmt::Display for LaunchMeasurement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LaunchMeasurement::Long(bytes) => bytes.fmt(f),
+            LaunchMeasurement::Short(bytes) => bytes.fmt(f),
+        }
+    }
+}
+
+impl Serialize for LaunchMeasurement {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A launch measurement and the image to which it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceValue {
     /// The image's name, as a policy may list it: `casemate-lite 2026.11`.
     pub image: String,
     /// Its measurement for the shape in use.
-    pub measurement: Measurement,
+    pub measurement: LaunchMeasurement,
     /// Where the value comes from, for people: `computed from image.lock`.
     pub source: String,
 }

@@ -38,10 +38,11 @@ mod verdict;
 mod verifier;
 
 pub use appraise::{Accepted, Appraisal};
-pub use expectations::{Channel, Expectations, Freshness, ReferenceValue, Workload};
+pub use expectations::{Channel, Expectations, Freshness, LaunchMeasurement, ReferenceValue, Workload};
 pub use policy::{Policy, PolicyError};
 pub use trust::{AcceptSimulated, AmdRoot, Roots, SimulatedRoot, TrustClass};
 pub use verdict::{
-    Claims, Code, Comparison, Node, NotEstablished, Outcome, Refusal, Source, Status, Style, Value, Verdict,
+    Carried, Claims, Code, Comparison, Details, FreshnessSlot, Node, NotEstablished, Outcome, Platform,
+    Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,
 };
-pub use verifier::Verifier;
+pub use verifier::{Endorsements, Verifier};

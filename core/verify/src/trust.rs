@@ -63,9 +63,9 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// AMD's roots of Milan, Genoa and Turin, and nothing else.
+    /// The roots of every vendor that Casemate knows, and nothing else.
     pub fn builtin() -> Self {
-        Self { amd: AMD_ROOTS.to_vec(), simulated: Vec::new() }
+        Self::none().with_amd()
     }
 
     /// No root at all.
@@ -73,7 +73,18 @@ impl Roots {
         Self { amd: Vec::new(), simulated: Vec::new() }
     }
 
-    /// These roots and simulated ones. A key that is AMD's as well stays AMD's.
+    /// These roots and AMD's of Milan, Genoa and Turin.
+    pub fn with_amd(mut self) -> Self {
+        self.amd = AMD_ROOTS.to_vec();
+        self
+    }
+
+    /// Whether no root is here at all.
+    pub fn is_empty(&self) -> bool {
+        self.amd.is_empty() && self.simulated.is_empty()
+    }
+
+    /// These roots and simulated ones. A key that is a vendor's as well stays the vendor's.
     pub fn with_simulated(mut self, roots: impl IntoIterator<Item = SimulatedRoot>) -> Self {
         self.simulated.extend(roots);
         self

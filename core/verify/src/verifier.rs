@@ -1,16 +1,18 @@
 //! From bytes to a verdict, in one step.
 
 use casemate_crypto::Provider;
-use casemate_crypto::hash::sha256;
-use casemate_evidence::bundle::Bundle;
-use casemate_evidence::snp::{Report, ReportError};
+use casemate_crypto::hash::{Sha256, sha256};
+use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::snp::Report;
 
-use crate::appraise::Appraisal;
+use crate::appraise::{Appraisal, Genuine, rule};
 use crate::expectations::Expectations;
 use crate::policy::Policy;
-use crate::snp::{AuthenticateError, ChainError, Endorsements, EndorsementsError, authenticate};
+use crate::snp;
 use crate::trust::{AcceptSimulated, Roots};
-use crate::verdict::{Code, Comparison, Node, NotEstablished, Outcome, Source, Value, Verdict};
+use crate::verdict::{
+    Code, Comparison, Node, NotEstablished, Outcome, Platform, Value, Verdict, not_genuine,
+};
 
 /// Everything that stays the same from one appraisal to the next.
 #[derive(Clone, Copy)]
@@ -25,6 +27,20 @@ pub struct Verifier<'a> {
     pub provider: &'a dyn Provider,
 }
 
+/// Endorsements from elsewhere, for evidence that carries none along; of each platform those that the
+/// caller has.
+#[derive(Debug, Clone, Default)]
+pub struct Endorsements {
+    /// Of an SEV-SNP report.
+    pub snp: Option<snp::Endorsements>,
+}
+
+impl From<snp::Endorsements> for Endorsements {
+    fn from(endorsements: snp::Endorsements) -> Self {
+        Self { snp: Some(endorsements), ..Self::default() }
+    }
+}
+
 impl Verifier<'_> {
     /// Appraises an evidence bundle at time `now_ms` (milliseconds since 1970).
     ///
@@ -37,53 +53,92 @@ impl Verifier<'_> {
         expectations: &Expectations,
         now_ms: u64,
     ) -> Appraisal {
-        let Some(report) = bundle.snp_report() else {
-            return self.hearsay(missing(Code::ReportPresent, "an SEV-SNP attestation report"));
+        let platform = match platform(bundle) {
+            Ok(platform) => platform,
+            Err(failed) => return self.hearsay(Outcome::NotGenuine, failed),
         };
-        let report = match Report::parse(report) {
-            Ok(report) => report,
-            Err(error) => return self.hearsay(unreadable_report(&error)),
-        };
-        let carried = match Endorsements::from_bundle(bundle) {
-            Ok(carried) => carried,
-            Err(error) => return self.hearsay(unreadable_endorsements(&error)),
-        };
-        let Some(endorsements) = carried.as_ref().or(endorsements) else {
-            return self
-                .hearsay(missing(Code::EndorsementsPresent, "certificates from the report's key to a root"));
-        };
-        let genuine = match authenticate(report, endorsements, self.roots, now_ms, self.provider) {
-            Ok(genuine) => genuine,
-            Err(error) => return self.hearsay(not_genuine(&error)),
-        };
+        if !self.policy.has_rules(platform) {
+            return self.hearsay(Outcome::Refused, rule::no_rules(platform));
+        }
         let manifest = bundle.manifest().map(sha256);
-        self.policy.appraise_with_manifest(&genuine, manifest, expectations, self.accept_simulated, now_ms)
+        let genuine: Result<Box<dyn Genuine>, Node> = match platform {
+            Platform::Snp => {
+                let elsewhere = endorsements.and_then(|endorsements| endorsements.snp.as_ref());
+                self.authenticate_snp(bundle, elsewhere, now_ms).map(|genuine| Box::new(genuine) as _)
+            }
+        };
+        self.appraise(genuine, manifest, expectations, now_ms)
     }
 
-    /// Appraises a report by itself at time `now_ms` (milliseconds since 1970).
+    /// Appraises an SEV-SNP report by itself at time `now_ms` (milliseconds since 1970).
     pub fn verify_report(
         &self,
         report: &[u8],
-        endorsements: &Endorsements,
+        endorsements: &snp::Endorsements,
         expectations: &Expectations,
         now_ms: u64,
     ) -> Appraisal {
-        let report = match Report::parse(report) {
-            Ok(report) => report,
-            Err(error) => return self.hearsay(unreadable_report(&error)),
-        };
-        match authenticate(report, endorsements, self.roots, now_ms, self.provider) {
+        if !self.policy.has_rules(Platform::Snp) {
+            return self.hearsay(Outcome::Refused, rule::no_rules(Platform::Snp));
+        }
+        let genuine = Report::parse(report)
+            .map_err(|error| snp::unreadable_report(&error))
+            .and_then(|report| self.authenticate_report(report, endorsements, now_ms));
+        match genuine {
             Ok(genuine) => self.policy.appraise(&genuine, expectations, self.accept_simulated, now_ms),
-            Err(error) => self.hearsay(not_genuine(&error)),
+            Err(failed) => self.hearsay(Outcome::NotGenuine, failed),
         }
     }
 
-    /// The verdict on evidence that no root vouches for: one failed check, and nothing else was looked at,
-    /// since whatever the evidence says is hearsay.
-    fn hearsay(&self, failed: Node) -> Appraisal {
+    fn appraise(
+        &self,
+        genuine: Result<Box<dyn Genuine>, Node>,
+        manifest: Option<Sha256>,
+        expectations: &Expectations,
+        now_ms: u64,
+    ) -> Appraisal {
+        match genuine {
+            Ok(genuine) => self.policy.appraise_with_manifest(
+                &*genuine,
+                manifest,
+                expectations,
+                self.accept_simulated,
+                now_ms,
+            ),
+            Err(failed) => self.hearsay(Outcome::NotGenuine, failed),
+        }
+    }
+
+    fn authenticate_snp(
+        &self,
+        bundle: &Bundle,
+        elsewhere: Option<&snp::Endorsements>,
+        now_ms: u64,
+    ) -> Result<snp::Genuine, Node> {
+        let report = bundle.snp_report().expect("the bundle was found to hold a report");
+        let report = Report::parse(report).map_err(|error| snp::unreadable_report(&error))?;
+        let carried =
+            snp::Endorsements::from_bundle(bundle).map_err(|error| snp::unreadable_endorsements(&error))?;
+        let endorsements = carried.as_ref().or(elsewhere).ok_or_else(snp::missing_endorsements)?;
+        self.authenticate_report(report, endorsements, now_ms)
+    }
+
+    fn authenticate_report(
+        &self,
+        report: Report,
+        endorsements: &snp::Endorsements,
+        now_ms: u64,
+    ) -> Result<snp::Genuine, Node> {
+        snp::authenticate(report, endorsements, self.roots, now_ms, self.provider)
+            .map_err(|error| snp::not_genuine(&error))
+    }
+
+    /// The verdict on evidence that nobody vouches for, or that nobody looked into: one failed check, and
+    /// nothing else, since whatever the evidence says is hearsay.
+    fn hearsay(&self, outcome: Outcome, failed: Node) -> Appraisal {
         let unchecked = |code, check| Node::group(code, vec![Node::not_checked(check, Value::Nothing)]);
         Appraisal::Refused(Box::new(Verdict {
-            outcome: Outcome::NotGenuine,
+            outcome,
             trust_class: None,
             policy_digest: self.policy.digest(),
             claims: None,
@@ -107,81 +162,24 @@ impl Verifier<'_> {
     }
 }
 
-fn missing(code: Code, what: &'static str) -> Node {
-    failed(code, "missing", Comparison::Equal, what)
-}
-
-fn unreadable_report(error: &ReportError) -> Node {
-    failed(Code::ReportFormat, error.to_string(), Comparison::Equal, Value::Nothing)
-}
-
-fn unreadable_endorsements(error: &EndorsementsError) -> Node {
-    failed(Code::EndorsementsFormat, error.to_string(), Comparison::Equal, Value::Nothing)
-}
-
-/// One check per way of not being genuine, with what was found and what the evidence itself demands.
-fn not_genuine(error: &AuthenticateError) -> Node {
-    use AuthenticateError as E;
-    match error {
-        E::Chain(error) => broken_chain(error),
-        E::Unsigned => failed(Code::ReportSigned, "not signed", Comparison::Equal, "signed"),
-        E::SigningKey { found, expected } => {
-            failed(Code::SigningKeyKind, found.name(), Comparison::Equal, expected.name())
-        }
-        E::Signature => failed(Code::ReportSignature, "does not verify", Comparison::Equal, Value::Nothing),
-        E::Processor { found, expected } => failed(
-            Code::Processor,
-            found.map_or("unknown", |product| product.name()),
+/// The one platform whose evidence a bundle holds.
+fn platform(bundle: &Bundle) -> Result<Platform, Node> {
+    let found: Vec<Platform> = bundle
+        .items()
+        .iter()
+        .filter_map(|item| match item {
+            Item::SnpReport(_) => Some(Platform::Snp),
+            _ => None,
+        })
+        .collect();
+    match found[..] {
+        [platform] => Ok(platform),
+        [] => Err(not_genuine(Code::EvidencePresent, "missing", Comparison::Equal, "evidence of a TEE")),
+        _ => Err(not_genuine(
+            Code::EvidencePresent,
+            found.iter().map(|platform| platform.name()).collect::<Vec<_>>(),
             Comparison::Equal,
-            expected.name(),
-        ),
-        E::Tcb { found, expected } => {
-            failed(Code::CertifiedTcb, found.as_ref(), Comparison::Equal, expected.as_ref())
-        }
-        E::ChipMasked => failed(Code::CertifiedChip, "masked", Comparison::Equal, "the certificate's chip"),
-        E::Chip { found, expected } => {
-            failed(Code::CertifiedChip, &found.as_bytes()[..], Comparison::Equal, &expected.as_bytes()[..])
-        }
-        E::TcbLayout(error) => {
-            failed(Code::CertifiedTcb, error.to_string(), Comparison::Equal, Value::Nothing)
-        }
+            "evidence of one platform",
+        )),
     }
-}
-
-fn broken_chain(error: &ChainError) -> Node {
-    use ChainError as E;
-    match error {
-        E::UntrustedRoot { found, .. } => {
-            failed(Code::Root, found.as_ref(), Comparison::OneOf, "the trusted roots")
-        }
-        E::Issuer { found, expected, .. } => {
-            failed(Code::CertificateIssuer, found.clone(), Comparison::Equal, expected.clone())
-        }
-        E::Signature { .. } | E::IssuerKey { .. } => {
-            failed(Code::CertificateSignature, error.to_string(), Comparison::Equal, Value::Nothing)
-        }
-        E::NotAuthority { .. } | E::PathLength { .. } | E::CriticalExtension { .. } => {
-            failed(Code::CertificateRight, error.to_string(), Comparison::Equal, Value::Nothing)
-        }
-        E::NotYetValid { not_before_ms, now_ms, .. } => {
-            failed(Code::CertificateTime, *now_ms, Comparison::AtLeast, *not_before_ms)
-        }
-        E::Expired { not_after_ms, now_ms, .. } => {
-            failed(Code::CertificateTime, *now_ms, Comparison::AtMost, *not_after_ms)
-        }
-        E::Revoked { .. } => failed(Code::Revocation, error.to_string(), Comparison::Equal, Value::Nothing),
-        E::Leaf(_) | E::LeafKey => {
-            failed(Code::LeafFormat, error.to_string(), Comparison::Equal, Value::Nothing)
-        }
-        E::Product { found, expected } => {
-            failed(Code::LeafProduct, found.name(), Comparison::Equal, expected.name())
-        }
-        E::Intermediate { found, expected } => {
-            failed(Code::LeafProduct, found.clone(), Comparison::Equal, expected.clone())
-        }
-    }
-}
-
-fn failed(code: Code, found: impl Into<Value>, comparison: Comparison, expected: impl Into<Value>) -> Node {
-    Node::check(code, false, found, comparison, expected, Source::Evidence)
 }

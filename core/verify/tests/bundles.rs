@@ -38,7 +38,7 @@ fn verdict(tee: &Tee, items: Vec<Item>, elsewhere: bool) -> Verdict {
         images: Vec::new(),
         channel: Channel::Unchecked,
     };
-    let endorsements = elsewhere.then(|| tee.endorsements());
+    let endorsements = elsewhere.then(|| tee.endorsements().into());
     // Over the wire and back.
     let bundle = Bundle::parse(&Bundle::new(items).to_bytes()).expect("a bundle");
     verifier.verify_bundle(&bundle, endorsements.as_ref(), &expectations, NOW_MS).verdict().clone()
@@ -76,7 +76,7 @@ fn carried_endorsements_are_not_passed_over_for_better_ones() {
 #[test]
 fn a_bundle_without_a_report_or_with_a_broken_one_is_not_genuine() {
     let tee = Tee::new(Product::Genoa);
-    assert_eq!(failures(&verdict(&tee, vec![certificates(&tee)], false)), [Code::ReportPresent]);
+    assert_eq!(failures(&verdict(&tee, vec![certificates(&tee)], false)), [Code::EvidencePresent]);
     let broken = Item::SnpReport(vec![0; 1183].into());
     assert_eq!(failures(&verdict(&tee, vec![broken, certificates(&tee)], false)), [Code::ReportFormat]);
 }

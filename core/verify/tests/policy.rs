@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use casemate_evidence::Measurement;
 use casemate_evidence::snp::{GuestPolicy, KeyInfo, Layout, PlatformInfo, Product, TcbVersion, Vmpl};
 use casemate_verify::{
     AcceptSimulated, Channel, Code, Expectations, Freshness, Outcome, Policy, PolicyError, ReferenceValue,
@@ -36,7 +37,7 @@ impl Case {
                 workload: Workload::Digest { digest: [0x9C; 32].into(), source: "a test".to_owned() },
                 images: vec![ReferenceValue {
                     image: "image 1".to_owned(),
-                    measurement: [0x4D; 48].into(),
+                    measurement: Measurement::from([0x4D; 48]).into(),
                     source: "a test".to_owned(),
                 }],
                 channel: Channel::Unchecked,
@@ -349,7 +350,12 @@ fn each_key_is_needed_and_no_other_is_known() {
             example.lines().enumerate().filter(|(other, _)| *other != index).map(|(_, line)| line).collect();
         let error = Policy::parse(&without.join("\n")).expect_err(line);
         assert!(
-            matches!(error, PolicyError::Toml(_) | PolicyError::Fmc { missing: true, .. }),
+            matches!(
+                error,
+                PolicyError::Toml(_)
+                    | PolicyError::Fmc { missing: true, .. }
+                    | PolicyError::Incomplete { .. }
+            ),
             "{line}: {error}"
         );
         let doubled: Vec<_> = example
@@ -446,6 +452,31 @@ fn policies_that_accept_nothing_by_oversight_are_refused() {
     assert_eq!(Policy::parse(&no_floor), Err(PolicyError::NoMinimumTcb { product: Product::Turin }));
     let with_fmc = Policy::example(&[]).replace("[minimum_tcb.Milan]", "[minimum_tcb.Milan]\nfmc = 1");
     assert_eq!(Policy::parse(&with_fmc), Err(PolicyError::Fmc { product: Product::Milan, missing: false }));
+}
+
+#[test]
+fn a_platform_has_all_of_its_rules_or_none() {
+    let example = Policy::example(&[]);
+    let without = |table: &str| {
+        let from = example.find(&format!("[{table}")).expect("a table");
+        let next = example[from + 1..].find("\n[").map_or(example.len(), |at| from + 1 + at);
+        format!("{}{}", &example[..from], &example[next..])
+    };
+    for table in ["hardware]", "guest_policy]", "platform]"] {
+        let error = Policy::parse(&without(table)).expect_err(table);
+        assert!(matches!(error, PolicyError::Incomplete { missing, .. } if table.starts_with(missing)));
+    }
+    let none: String = example
+        .split("\n[")
+        .filter(|table| {
+            !["hardware", "minimum_tcb", "guest_policy", "platform"]
+                .iter()
+                .any(|name| table.starts_with(name))
+        })
+        .collect::<Vec<_>>()
+        .join("\n[")
+        .replace("amd = \"builtin\"", "");
+    assert_eq!(Policy::parse(&none), Err(PolicyError::NoPlatform));
 }
 
 #[test]

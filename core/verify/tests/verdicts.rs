@@ -2,6 +2,7 @@
 
 mod support;
 
+use casemate_evidence::Measurement;
 use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::snp::Product;
 use casemate_verify::{
@@ -19,7 +20,7 @@ fn expectations() -> Expectations {
         },
         images: vec![ReferenceValue {
             image: "casemate-lite 2026.11, 2 vCPU".to_owned(),
-            measurement: [0x4D; 48].into(),
+            measurement: Measurement::from([0x4D; 48]).into(),
             source: "computed from image.lock".to_owned(),
         }],
         channel: Channel::Session { key_digest: [0x88; 32].into() },
@@ -54,8 +55,8 @@ fn an_accepted_verdict_reads_like_an_answer() {
     insta::assert_snapshot!(text(&appraisal));
     let accepted = appraisal.accepted().expect("verified");
     assert_eq!(accepted.trust_class(), TrustClass::Simulated);
-    assert_eq!(accepted.measurement(), [0x4D; 48].into());
-    assert_eq!(accepted.workload_digest(), [0x9C; 32].into());
+    assert_eq!(accepted.measurement(), Measurement::from([0x4D; 48]).into());
+    assert_eq!(accepted.workload_digest(), Some([0x9C; 32].into()));
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<
     } else {
         let bundle = Bundle::parse(&bytes)
             .map_err(|source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) })?;
-        verifier.verify_bundle(&bundle, endorsements.as_ref(), &expectations, now_ms)
+        verifier.verify_bundle(&bundle, endorsements.map(Into::into).as_ref(), &expectations, now_ms)
     };
     Ok(appraisal.verdict().clone())
 }

@@ -1,32 +1,30 @@
 //! Is genuine evidence good enough?
 //!
 //! An appraisal policy is a TOML file, closed: every rule is written out, an unknown or missing key is
-//! refused, no list is empty, and what is not checked says `"any"`. Reference:
-//! `docs/reference/policy.md`.
+//! refused, no list is empty, and what is not checked says `"any"`. Each platform has rules of its own;
+//! evidence of a platform without rules is refused. Reference: `docs/reference/policy.md`.
 
+mod error;
 mod example;
 mod file;
-
-use std::collections::BTreeMap;
+mod snp;
+mod value;
 
 use casemate_crypto::hash::Sha256;
-use casemate_evidence::snp::{Product, SigningKeyKind, Tcb};
-use casemate_evidence::{ChipId, Measurement};
 use casemate_record::{AppId, PolicyDigest, WorkloadDigest};
 
+use crate::expectations::LaunchMeasurement;
 use crate::trust::{Roots, SimulatedRoot};
-pub use file::PolicyError;
+use crate::verdict::Platform;
+pub use error::PolicyError;
+pub(crate) use snp::SnpRules;
 
 /// What a Relying Party accepts. See [`Policy::example`] for the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     pub(crate) digest: PolicyDigest,
-    pub(crate) amd_roots: bool,
     pub(crate) simulated_roots: Vec<Sha256>,
-    pub(crate) hardware: HardwareRules,
-    pub(crate) minimum_tcb: BTreeMap<Product, Tcb>,
-    pub(crate) guest: GuestRules,
-    pub(crate) platform: PlatformRules,
+    pub(crate) snp: Option<SnpRules>,
     pub(crate) measurements: MeasurementRule,
     pub(crate) workload: WorkloadRules,
     pub(crate) collateral: CollateralRules,
@@ -53,11 +51,21 @@ impl Policy {
         self.digest
     }
 
-    /// The roots at which this policy lets a chain end: AMD's, if it says so, and the simulated ones it
-    /// lists. Simulated roots count only if the caller accepts simulation as well.
+    /// The roots at which this policy lets a chain end: those of the vendors that it names, and the
+    /// simulated ones it lists. Simulated roots count only if the caller accepts simulation as well.
     pub fn roots(&self) -> Roots {
-        let base = if self.amd_roots { Roots::builtin() } else { Roots::none() };
-        base.with_simulated(self.simulated_roots.iter().map(|digest| SimulatedRoot { key_digest: *digest }))
+        let mut roots = Roots::none();
+        if self.snp.as_ref().is_some_and(|rules| rules.amd_roots) {
+            roots = roots.with_amd();
+        }
+        roots.with_simulated(self.simulated_roots.iter().map(|digest| SimulatedRoot { key_digest: *digest }))
+    }
+
+    /// Whether it has rules for a platform; evidence of any other is refused.
+    pub fn has_rules(&self, platform: Platform) -> bool {
+        match platform {
+            Platform::Snp => self.snp.is_some(),
+        }
     }
 
     /// Whether any simulated root is listed.
@@ -103,41 +111,6 @@ pub(crate) enum BitRule {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HardwareRules {
-    pub products: Accept<Product>,
-    pub denied_products: Vec<Product>,
-    pub signing_keys: Accept<SigningKeyKind>,
-    pub chips: Accept<ChipId>,
-    pub denied_chips: Vec<ChipId>,
-    pub minimum_report_version: u32,
-    pub vmpl: Accept<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GuestRules {
-    pub debug: BitRule,
-    pub migrate_ma: BitRule,
-    pub smt: BitRule,
-    pub single_socket: BitRule,
-    pub cxl: BitRule,
-    pub aes_256_xts: BitRule,
-    pub rapl_disabled: BitRule,
-    pub ciphertext_hiding: BitRule,
-    pub page_swap_disabled: BitRule,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PlatformRules {
-    pub smt: BitRule,
-    pub tsme: BitRule,
-    pub ecc: BitRule,
-    pub rapl_disabled: BitRule,
-    pub ciphertext_hiding: BitRule,
-    pub alias_check: BitRule,
-    pub trusted_io: BitRule,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MeasurementRule {
     Any,
     Expected,
@@ -147,7 +120,7 @@ pub(crate) enum MeasurementRule {
 /// An accepted launch measurement: itself, or the name of an image whose reference values the caller has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NamedMeasurement {
-    Value(Measurement),
+    Value(LaunchMeasurement),
     Image(String),
 }
 

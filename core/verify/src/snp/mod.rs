@@ -6,12 +6,17 @@
 //! The chain is verified once ([`AuthenticatedChain::verify`]) and then serves any number of reports of
 //! the same chip and firmware, each for the price of one P-384 verification.
 
+mod appraise;
 mod chain;
+mod claims;
 mod endorsements;
+mod failure;
 mod report;
 
 pub use chain::{AuthenticatedChain, ChainError, Link, verify_certificate, verify_revocation_list};
+pub use claims::Claims;
 pub use endorsements::{Endorsements, EndorsementsError};
+pub(crate) use failure::{missing_endorsements, not_genuine, unreadable_endorsements, unreadable_report};
 pub use report::{AuthenticateError, Genuine, check_chip, check_tcb};
 
 use casemate_crypto::Provider;

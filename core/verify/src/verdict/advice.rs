@@ -18,7 +18,8 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
 /// What to do about a failed check; `None` where the found value says it all.
 pub(super) fn hint(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::ReportPresent | Code::ReportFormat => {
+        Code::SnpAccepted => "add the platform's rules to the policy if machines of this kind will do",
+        Code::EvidencePresent | Code::ReportFormat => {
             "ask the guest for its evidence again; it may be of another kind"
         }
         Code::EndorsementsPresent | Code::EndorsementsFormat => {

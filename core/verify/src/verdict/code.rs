@@ -48,8 +48,10 @@ codes! {
     /// To whom one is talking.
     Channel = "channel", "channel";
 
-    /// The bundle holds a report.
-    ReportPresent = "snp.report_present", "attestation report";
+    /// The bundle holds evidence of one platform.
+    EvidencePresent = "bundle.evidence", "evidence";
+    /// Policy: there are rules for SEV-SNP.
+    SnpAccepted = "policy.snp", "platform";
     /// The report is well formed.
     ReportFormat = "snp.report_format", "report format";
     /// There are endorsements for the report's key.
@@ -155,11 +157,11 @@ codes! {
     RevocationListAge = "policy.collateral.maximum_age_days", "age of the revocation list";
     /// Policy: launch measurement.
     Measurement = "policy.image.measurements", "measurement";
-    /// Caller: HOST_DATA is the expected workload.
-    ExpectedWorkload = "caller.workload", "HOST_DATA";
+    /// Caller: the workload slot holds the expected workload.
+    ExpectedWorkload = "caller.workload", "workload slot";
     /// Policy: workload digest or app.
     AcceptedWorkload = "policy.workload", "workload";
-    /// The manifest in the bundle is the one in HOST_DATA.
+    /// The manifest in the bundle is the one in the workload slot.
     Manifest = "bundle.manifest", "digest of the manifest";
     /// Report data is what the challenge asks for.
     ReportData = "policy.freshness.report_data", "report data";

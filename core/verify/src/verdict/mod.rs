@@ -4,17 +4,18 @@
 //! Text arises only when it is rendered. Reference: `docs/reference/verdict.md`.
 
 mod advice;
+mod claims;
 mod code;
 mod render;
 mod value;
 
+pub(crate) use claims::Facts;
+pub use claims::{Carried, Claims, Details, FreshnessSlot, Platform, Signer, WorkloadSlot};
 pub use code::Code;
 pub use render::Style;
+pub(crate) use value::printable;
 pub use value::{Comparison, Source, Value};
 
-use casemate_crypto::hash::Sha256;
-use casemate_evidence::snp::{Product, SigningKeyKind, Tcb, Vmpl};
-use casemate_evidence::{ChipId, HostData, Measurement, ReportData};
 use casemate_record::PolicyDigest;
 use serde::Serialize;
 
@@ -37,7 +38,8 @@ pub struct Verdict {
 pub enum Outcome {
     /// Genuine, and the policy accepts it.
     Verified,
-    /// Genuine, but the policy or the caller's expectations refuse it.
+    /// The policy or the caller's expectations refuse it. It is genuine, unless the policy has no rules
+    /// for its platform: then nobody looked, and it has no claims.
     Refused,
     /// No trusted root vouches for it: whatever it says is hearsay.
     NotGenuine,
@@ -82,47 +84,6 @@ pub enum Status {
     NotChecked,
 }
 
-/// What the evidence states, once it is genuine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Claims {
-    /// Version of the report.
-    pub report_version: u32,
-    /// Product line.
-    pub product: Product,
-    /// Which kind of key signed.
-    pub signing_key: SigningKeyKind,
-    /// The chip, unless masked.
-    pub chip_id: Option<ChipId>,
-    /// Common name of the root.
-    pub root_name: String,
-    /// Digest of the root's key.
-    pub root_key_digest: Sha256,
-    /// The oldest of reported and launch-time firmware, part by part.
-    pub tcb: Tcb,
-    /// The policy's floor for this product.
-    pub minimum_tcb: Option<Tcb>,
-    /// Which privilege level asked for the report.
-    pub vmpl: Vmpl,
-    /// POLICY of the guest, all bits.
-    pub guest_policy: u64,
-    /// PLATFORM_INFO, all bits.
-    pub platform_info: u64,
-    /// Launch measurement.
-    pub measurement: Measurement,
-    /// Name of the image with this measurement, if a reference value names it.
-    pub image: Option<String>,
-    /// Where that reference value comes from.
-    pub image_source: Option<String>,
-    /// HOST_DATA.
-    pub host_data: HostData,
-    /// REPORT_DATA.
-    pub report_data: ReportData,
-    /// How old the challenge was, in milliseconds.
-    pub challenge_age_ms: Option<u64>,
-    /// Digest of the session's key that report data commits to.
-    pub session_key_digest: Option<Sha256>,
-}
-
 /// What a reader might take for granted and the evidence does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -163,7 +124,7 @@ impl Verdict {
         self.outcome
     }
 
-    /// Whether hardware or software stands behind it; `None` if the evidence is not genuine.
+    /// Whether hardware or software stands behind it; `None` if the evidence was not found genuine.
     pub fn trust_class(&self) -> Option<TrustClass> {
         self.trust_class
     }
@@ -173,7 +134,7 @@ impl Verdict {
         self.policy_digest
     }
 
-    /// What the evidence states; `None` if it is not genuine.
+    /// What the evidence states; `None` if it was not found genuine.
     pub fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
     }
@@ -289,6 +250,16 @@ impl Node {
                 | Code::Channel
         )
     }
+}
+
+/// A failed check of being genuine: what the evidence itself demands is not there.
+pub(crate) fn not_genuine(
+    code: Code,
+    found: impl Into<Value>,
+    comparison: Comparison,
+    expected: impl Into<Value>,
+) -> Node {
+    Node::check(code, false, found, comparison, expected, Source::Evidence)
 }
 
 impl NotEstablished {

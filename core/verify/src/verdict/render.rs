@@ -4,7 +4,6 @@
 //! accepted verdict shows every branch, a refused one only what failed and what to do.
 
 use casemate_canon::Short;
-use casemate_evidence::snp::{GuestPolicy, PlatformInfo};
 
 use super::advice;
 use super::code::Code;
@@ -44,7 +43,12 @@ pub(super) fn text(verdict: &Verdict, subject: &str, style: Style) -> String {
     let branches: Vec<Branch> = if verdict.outcome == Outcome::Verified {
         verdict.groups.iter().map(|group| accepted(group, verdict.claims.as_ref(), simulated)).collect()
     } else {
-        verdict.groups.iter().filter(|group| group.status == Status::Failed).map(refused).collect()
+        verdict
+            .groups
+            .iter()
+            .filter(|group| group.status == Status::Failed)
+            .map(|group| refused(group, verdict.claims.as_ref()))
+            .collect()
     };
     draw(&branches, "", style, &mut out);
     if verdict.outcome == Outcome::Verified {
@@ -89,40 +93,8 @@ fn accepted(group: &Node, claims: Option<&Claims>, simulated: bool) -> Branch {
 /// What an accepted group says in one line, and the remark after its status.
 fn summary(group: &Node, claims: &Claims) -> (String, String) {
     match group.code {
-        Code::Hardware => {
-            (format!("SEV-SNP report v{}, product {}", claims.report_version, claims.product), String::new())
-        }
-        Code::Signer => {
-            let chip =
-                claims.chip_id.map_or("a masked chip".to_owned(), |chip| format!("chip {}", chip.short()));
-            let root = printable(&claims.root_name);
-            (format!("{} of {chip}, chain to root \"{root}\"", claims.signing_key.name()), String::new())
-        }
-        Code::Firmware => {
-            let floor = claims.minimum_tcb.map_or_else(String::new, |floor| {
-                let parts = [
-                    floor.fmc,
-                    Some(floor.bootloader),
-                    Some(floor.tee),
-                    Some(floor.snp),
-                    Some(floor.microcode),
-                ];
-                let parts: Vec<_> = parts.iter().flatten().map(u8::to_string).collect();
-                format!("policy minimum {}", parts.join("/"))
-            });
-            (claims.tcb.to_string(), floor)
-        }
-        Code::Guest => (guest_summary(claims), String::new()),
-        Code::Platform => {
-            let platform = PlatformInfo::from_bits(claims.platform_info);
-            let parts = [
-                format!("SMT {}", if platform.smt_enabled() { "on" } else { "off" }),
-                format!(
-                    "alias check {}",
-                    if platform.alias_check_complete() { "complete" } else { "not reported" }
-                ),
-            ];
-            (parts.join(", "), String::new())
+        Code::Hardware | Code::Signer | Code::Firmware | Code::Guest | Code::Platform => {
+            claims.details.summary(group.code, claims)
         }
         Code::Image => {
             let name =
@@ -140,7 +112,8 @@ fn summary(group: &Node, claims: &Claims) -> (String, String) {
                 }
                 _ => None,
             });
-            (format!("HOST_DATA {}{}", claims.host_data.short(), source.unwrap_or_default()), String::new())
+            let slot = &claims.workload_slot;
+            (format!("{} {}{}", slot.name, slot.value, source.unwrap_or_default()), String::new())
         }
         Code::Freshness => (
             claims.challenge_age_ms.map_or("no challenge was made".to_owned(), |age_ms| {
@@ -158,26 +131,11 @@ fn summary(group: &Node, claims: &Claims) -> (String, String) {
     }
 }
 
-fn guest_summary(claims: &Claims) -> String {
-    let debug_and_migration = GuestPolicy::from_bits(claims.guest_policy).map_or_else(
-        |_| String::new(),
-        |policy| {
-            let word = |on, yes, no| if on { yes } else { no };
-            format!(
-                "{}, {}, ",
-                word(policy.debug(), "DEBUG", "no debug"),
-                word(policy.migrate_ma(), "MIGRATION", "no migration")
-            )
-        },
-    );
-    format!("{debug_and_migration}VMPL {}", claims.vmpl)
-}
-
-fn refused(group: &Node) -> Branch {
+fn refused(group: &Node, claims: Option<&Claims>) -> Branch {
     let failed: Vec<&Node> = group.checks.iter().filter(|node| node.status == Status::Failed).collect();
     let plain = |node: &&&Node| node.checks.is_empty();
-    let mut leaves = failed.iter().filter(plain).map(|node| failure(node));
-    let subgroups = failed.iter().filter(|node| !node.checks.is_empty()).map(|node| refused(node));
+    let mut leaves = failed.iter().filter(plain).map(|node| failure(node, claims));
+    let subgroups = failed.iter().filter(|node| !node.checks.is_empty()).map(|node| refused(node, claims));
     match (leaves.next(), failed.len()) {
         // A group with one failed check says so on its own line.
         (Some(only), 1) if group.code != Code::Signer => {
@@ -194,8 +152,11 @@ fn refused(group: &Node) -> Branch {
     }
 }
 
-fn failure(check: &Node) -> Branch {
-    let label = check.code.label();
+fn failure(check: &Node, claims: Option<&Claims>) -> Branch {
+    let label = match (check.code, claims) {
+        (Code::ExpectedWorkload, Some(claims)) => claims.workload_slot.name,
+        (code, _) => code.label(),
+    };
     let text = match (&check.source, check.comparison) {
         (Some(Source::Named(name)), Some(_)) if check.expected != Value::Nothing => {
             format!("{label} {}, expected {} ({})", check.found, check.expected, printable(name))

@@ -82,7 +82,7 @@ impl std::fmt::Display for Value {
 
 /// Names come from certificates, which an adversary may have written: no control characters reach a
 /// terminal, and no name fills the screen.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     const MAXIMUM: usize = 200;
     let shown: String =
         text.chars().take(MAXIMUM).map(|c| if c.is_control() || is_bidi(c) { '?' } else { c }).collect();

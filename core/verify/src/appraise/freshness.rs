@@ -1,0 +1,60 @@
+//! Does the evidence answer this challenge, and is this the session that it speaks of?
+
+use super::rule::{equal, not_checked};
+use crate::expectations::{Channel, Freshness};
+use crate::policy::Policy;
+use crate::verdict::{Code, Comparison, FreshnessSlot, Node, Source, Status, Value};
+
+pub(super) fn freshness(policy: &Policy, slot: &FreshnessSlot, expected: &Freshness, now_ms: u64) -> Node {
+    let found = slot.value.as_bytes();
+    let checks = match expected {
+        Freshness::Challenge { report_data, made_ms } => {
+            // A challenge from the future was not made by a clock that agrees with this one.
+            let age_ms = now_ms.checked_sub(*made_ms);
+            let maximum_ms = policy.freshness.maximum_age_ms;
+            vec![
+                Node::check(
+                    Code::ReportData,
+                    slot.value.answers(report_data),
+                    found,
+                    Comparison::Equal,
+                    slot.value.expected(report_data),
+                    Source::Caller,
+                ),
+                Node::check(
+                    Code::ChallengeAge,
+                    age_ms.is_some_and(|age_ms| age_ms <= maximum_ms),
+                    age_ms.map_or(Value::Word("from the future"), Value::Number),
+                    Comparison::AtMost,
+                    maximum_ms,
+                    Source::Policy,
+                ),
+            ]
+        }
+        Freshness::Unchecked if policy.freshness.report_data_required => {
+            vec![equal(Code::ReportData, false, found, "a challenge, and the caller made none")]
+        }
+        Freshness::Unchecked => vec![not_checked(Code::ReportData, found)],
+    };
+    Node::group(Code::Freshness, checks)
+}
+
+/// Report data that matched commits to the session's key; report data that did not says nothing of it.
+pub(super) fn channel(expected: &Channel, freshness: Status) -> Node {
+    let check = match expected {
+        Channel::Session { key_digest } => Node::check(
+            Code::SessionKey,
+            freshness == Status::Ok,
+            if freshness == Status::Ok {
+                Value::from(key_digest.as_ref())
+            } else {
+                Value::Word("not committed to")
+            },
+            Comparison::Equal,
+            key_digest.as_ref(),
+            Source::Caller,
+        ),
+        Channel::Unchecked => not_checked(Code::SessionKey, Value::Nothing),
+    };
+    Node::group(Code::Channel, vec![check])
+}

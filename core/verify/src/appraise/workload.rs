@@ -1,0 +1,76 @@
+//! Is this the workload that is to run?
+
+use casemate_crypto::hash::Sha256;
+
+use super::rule::not_checked;
+use crate::expectations::Workload;
+use crate::policy::{DigestRule, Policy};
+use crate::verdict::{Code, Comparison, Node, Source, Value, WorkloadSlot};
+
+pub(super) fn workload(
+    policy: &Policy,
+    slot: &WorkloadSlot,
+    manifest: Option<Sha256>,
+    expected: &Workload,
+) -> Node {
+    let rules = &policy.workload;
+    let found = &slot.value;
+    let (expected_digest, source) = match expected {
+        Workload::Digest { digest, source } => (Some(digest), Source::Named(source.clone())),
+        Workload::Authorised { digest, .. } => (Some(digest), Source::Named("the owner's record".to_owned())),
+        Workload::Unchecked => (None, Source::Caller),
+    };
+    let is_expected = expected_digest.is_some() && expected_digest == slot.digest.as_ref();
+    let mut checks = Vec::new();
+    checks.push(match expected_digest {
+        Some(digest) => Node::check(
+            Code::ExpectedWorkload,
+            is_expected,
+            found.clone(),
+            Comparison::Equal,
+            digest.as_ref(),
+            source,
+        ),
+        None => not_checked(Code::ExpectedWorkload, found.clone()),
+    });
+    let by_app = matches!(expected, Workload::Authorised { app_id, .. } if rules.apps.contains(app_id));
+    let by_digest = match &rules.digests {
+        DigestRule::Any => true,
+        DigestRule::Expected => is_expected,
+        DigestRule::Only(list) => slot.digest.is_some_and(|digest| list.contains(&digest)),
+        DigestRule::None => false,
+    };
+    // Where the policy asks for what the caller expects, and the caller expects something, the check
+    // above has said all there is to say.
+    let already_said =
+        rules.digests == DigestRule::Expected && expected_digest.is_some() && rules.apps.is_empty();
+    checks.push(if rules.digests == DigestRule::Any || already_said {
+        not_checked(Code::AcceptedWorkload, found.clone())
+    } else {
+        let mut listed: Vec<Value> = match &rules.digests {
+            DigestRule::Only(list) => list.iter().map(|digest| Value::from(digest.as_ref())).collect(),
+            DigestRule::Expected => vec![Value::Word("the workload that the caller expects")],
+            DigestRule::Any | DigestRule::None => Vec::new(),
+        };
+        listed.extend(rules.apps.iter().map(|app| Value::Text(format!("app {}", app.short()))));
+        Node::check(
+            Code::AcceptedWorkload,
+            by_digest || (by_app && is_expected),
+            found.clone(),
+            Comparison::OneOf,
+            listed,
+            Source::Policy,
+        )
+    });
+    if let Some(digest) = manifest {
+        checks.push(Node::check(
+            Code::Manifest,
+            slot.digest.is_some_and(|found| found.as_bytes() == digest.as_bytes()),
+            digest.as_ref(),
+            Comparison::Equal,
+            found.clone(),
+            Source::Evidence,
+        ));
+    }
+    Node::group(Code::Workload, checks)
+}

@@ -1,0 +1,180 @@
+//! What does genuine evidence state?
+
+use casemate_crypto::hash::Sha256;
+use casemate_evidence::ReportData;
+use casemate_record::WorkloadDigest;
+use serde::{Serialize, Serializer};
+
+use super::value::Value;
+use super::{Code, NotEstablished};
+use crate::expectations::LaunchMeasurement;
+use crate::snp;
+use crate::trust::TrustClass;
+
+/// What the evidence states, once it is genuine: first in the words that all platforms share, then in
+/// the platform's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// What kind of evidence it is.
+    pub platform: Platform,
+    /// Whose key signed it.
+    pub signer: Signer,
+    /// Common name of the root.
+    pub root_name: String,
+    /// Digest of the root's key.
+    pub root_key_digest: Sha256,
+    /// What was launched.
+    pub measurement: LaunchMeasurement,
+    /// Name of the image with this measurement, if a reference value names it.
+    pub image: Option<String>,
+    /// Where that reference value comes from.
+    pub image_source: Option<String>,
+    /// The platform's one place for the workload's digest.
+    pub workload_slot: WorkloadSlot,
+    /// The platform's one place for the Verifier's challenge.
+    pub freshness_slot: FreshnessSlot,
+    /// How old the challenge was, in milliseconds.
+    pub challenge_age_ms: Option<u64>,
+    /// Digest of the session's key that the freshness slot commits to.
+    pub session_key_digest: Option<Sha256>,
+    /// TCB, versions, flags: what only this platform states.
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// A kind of evidence, as the policy has rules for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Platform {
+    /// AMD SEV-SNP.
+    Snp,
+}
+
+/// Whose key signed the evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signer {
+    /// The vendor's word for the key: `VCEK`.
+    pub key: &'static str,
+    /// The chip or platform to which the key belongs, as the vendor identifies it; nothing if hidden.
+    pub hardware_id: Value,
+}
+
+/// The one place where a platform records which workload is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkloadSlot {
+    /// The vendor's name for it: `HOST_DATA`.
+    pub name: &'static str,
+    /// All of its bytes.
+    pub value: Value,
+    /// The digest in it; `None` if what is there has not the form that Casemate gives it.
+    pub digest: Option<WorkloadDigest>,
+}
+
+/// The one place where a platform carries the Verifier's challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FreshnessSlot {
+    /// The vendor's name for it: `REPORT_DATA`.
+    pub name: &'static str,
+    /// What is in it.
+    pub value: Carried,
+}
+
+/// What a freshness slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carried {
+    /// The 64 bytes of report data themselves.
+    ReportData(ReportData),
+    /// SHA-256 of report data, where 64 bytes do not fit (`docs/reference/report-data.md`).
+    Digest(Sha256),
+}
+
+/// What only one platform states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Details {
+    /// Of an SEV-SNP report.
+    Snp(snp::Claims),
+}
+
+/// What genuine evidence states in the words that all platforms share; the rest of [`Claims`] depends on
+/// what the caller expects.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub platform: Platform,
+    pub trust_class: TrustClass,
+    pub signer: Signer,
+    pub root_name: String,
+    pub root_key_digest: Sha256,
+    pub measurement: LaunchMeasurement,
+    pub workload_slot: WorkloadSlot,
+    pub freshness_slot: FreshnessSlot,
+    /// What this platform or these endorsements leave open.
+    pub not_established: Vec<NotEstablished>,
+    pub details: Details,
+}
+
+impl Platform {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Platform::Snp => "SEV-SNP",
+        }
+    }
+
+    /// The check that the policy has rules for it at all.
+    pub(crate) const fn code(self) -> Code {
+        match self {
+            Platform::Snp => Code::SnpAccepted,
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Carried {
+    /// Whether the slot holds this report data.
+    pub fn answers(&self, report_data: &ReportData) -> bool {
+        match self {
+            Carried::ReportData(found) => found == report_data,
+            Carried::Digest(found) => *found == casemate_crypto::hash::sha256(report_data.as_ref()),
+        }
+    }
+
+    /// The bytes in the slot.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Carried::ReportData(bytes) => bytes.as_ref(),
+            Carried::Digest(bytes) => bytes.as_ref(),
+        }
+    }
+
+    /// What the slot must hold to carry `report_data`.
+    pub(crate) fn expected(&self, report_data: &ReportData) -> Value {
+        match self {
+            Carried::ReportData(_) => Value::from(report_data.as_ref()),
+            Carried::Digest(_) => Value::from(casemate_crypto::hash::sha256(report_data.as_ref()).as_ref()),
+        }
+    }
+}
+
+impl Serialize for Carried {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Value::from(self.as_bytes()).serialize(serializer)
+    }
+}
+
+impl Details {
+    /// What an accepted group of hardware says in one line, and the remark after its status.
+    pub(crate) fn summary(&self, code: Code, claims: &Claims) -> (String, String) {
+        match self {
+            Details::Snp(details) => details.summary(code, claims),
+        }
+    }
+}
