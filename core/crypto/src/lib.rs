@@ -29,5 +29,5 @@ mod rust_crypto;
 
 #[cfg(feature = "aws-lc")]
 pub use aws_lc::AwsLc;
-pub use provider::{P384PublicKey, P384Signature, PreparedP384, Provider, provider};
+pub use provider::{Curve, P384PublicKey, P384Signature, PreparedP384, Provider, PssSalt, provider};
 pub use rust_crypto::RustCrypto;

@@ -1,5 +1,6 @@
 //! Which library verifies signatures?
 
+use crate::hash::HashAlgorithm;
 use crate::sign::{Error, PublicKey, Signature, SigningKey};
 
 casemate_canon::byte_type! {
@@ -10,6 +11,34 @@ casemate_canon::byte_type! {
 casemate_canon::byte_type! {
     /// An ECDSA P-384 signature: r and s, 48 bytes each, big-endian.
     pub struct P384Signature([u8; 96]);
+}
+
+/// A curve on which evidence or a certificate is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Curve {
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+}
+
+impl Curve {
+    /// Length of a coordinate, and of r and s, in bytes.
+    pub const fn field_len(self) -> usize {
+        match self {
+            Curve::P256 => 32,
+            Curve::P384 => 48,
+        }
+    }
+}
+
+/// How many bytes of salt an RSASSA-PSS signature has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PssSalt {
+    /// As many as the digest (X.509, FIPS 186-5).
+    DigestLength,
+    /// As many as the signature says: a TPM takes as many as fit (TPM 2.0 Part 1, B.7 RSASSA_PSS).
+    AsSigned,
 }
 
 /// The signature algorithms that evidence and records need. Every implementation gives the same
@@ -54,6 +83,54 @@ pub trait Provider: Send + Sync + 'static {
         &self,
         modulus: &[u8],
         exponent: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        let (hash, salt) = (HashAlgorithm::Sha384, PssSalt::DigestLength);
+        self.verify_rsa_pss(hash, salt, modulus, exponent, message, signature)
+    }
+
+    /// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2). Keys as for [`verify_rsa_pss`](Self::verify_rsa_pss).
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`], [`Error::BadSignature`].
+    fn verify_rsa_pkcs1(
+        &self,
+        hash: HashAlgorithm,
+        modulus: &[u8],
+        exponent: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error>;
+
+    /// RSASSA-PSS (RFC 8017 §8.1), MGF1 with the same hash function; never with SHA-1.
+    ///
+    /// `modulus` and `exponent` are big-endian without leading zeros; keys of 2048 to 4096 bits with
+    /// exponent 65537 are accepted.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`], [`Error::BadSignature`] (also for SHA-1).
+    fn verify_rsa_pss(
+        &self,
+        hash: HashAlgorithm,
+        salt: PssSalt,
+        modulus: &[u8],
+        exponent: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error>;
+
+    /// ECDSA over the digest of `message`; never with SHA-1.
+    ///
+    /// `key` is affine x and y, `signature` r and s, each number big-endian of [`Curve::field_len`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`] (also of another length), [`Error::BadSignature`] (also for SHA-1).
+    fn verify_ecdsa(
+        &self,
+        curve: Curve,
+        hash: HashAlgorithm,
+        key: &[u8],
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error>;

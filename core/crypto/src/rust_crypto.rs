@@ -1,8 +1,11 @@
 //! Signatures by RustCrypto: pure Rust, for the guest, wasm32 and contracts.
 
 use p256::ecdsa::signature::Verifier as _;
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use rsa::traits::SignatureScheme as _;
 
-use crate::provider::{P384PublicKey, P384Signature, PreparedP384, Provider, check_rsa_key};
+use crate::hash::HashAlgorithm;
+use crate::provider::{Curve, P384PublicKey, P384Signature, PreparedP384, Provider, PssSalt, check_rsa_key};
 use crate::sign::{Error, PublicKey, Signature};
 
 /// The `p256`, `p384` and `rsa` crates.
@@ -27,27 +30,103 @@ impl Provider for RustCrypto {
         key.verify(message, &signature).map_err(|_| Error::BadSignature)
     }
 
-    fn verify_rsa_pss_sha384(
+    fn verify_rsa_pkcs1(
         &self,
+        hash: HashAlgorithm,
         modulus: &[u8],
         exponent: &[u8],
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error> {
-        check_rsa_key(modulus, exponent)?;
-        if signature.len() != modulus.len() {
+        let key = rsa_key(modulus, exponent, signature)?;
+        let digest = hash.digest(message);
+        let scheme = match hash {
+            HashAlgorithm::Sha1 => rsa::Pkcs1v15Sign::new::<sha1::Sha1>(),
+            HashAlgorithm::Sha256 => rsa::Pkcs1v15Sign::new::<sha2::Sha256>(),
+            HashAlgorithm::Sha384 => rsa::Pkcs1v15Sign::new::<sha2::Sha384>(),
+            HashAlgorithm::Sha512 => rsa::Pkcs1v15Sign::new::<sha2::Sha512>(),
+        };
+        scheme.verify(&key, digest.as_bytes(), signature).map_err(|_| Error::BadSignature)
+    }
+
+    fn verify_rsa_pss(
+        &self,
+        hash: HashAlgorithm,
+        salt: PssSalt,
+        modulus: &[u8],
+        exponent: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        fn verify<D: sha2::Digest + sha2::digest::FixedOutputReset>(
+            key: rsa::RsaPublicKey,
+            salt: PssSalt,
+            digest: &[u8],
+            signature: &[u8],
+        ) -> Result<(), Error> {
+            use rsa::pss::{Signature, VerifyingKey};
+            let key = match salt {
+                PssSalt::DigestLength => VerifyingKey::<D>::new(key),
+                PssSalt::AsSigned => VerifyingKey::<D>::new_with_auto_salt_len(key),
+            };
+            let signature = Signature::try_from(signature).map_err(|_| Error::BadSignature)?;
+            key.verify_prehash(digest, &signature).map_err(|_| Error::BadSignature)
+        }
+        let key = rsa_key(modulus, exponent, signature)?;
+        let digest = hash.digest(message);
+        match hash {
+            HashAlgorithm::Sha1 => Err(Error::BadSignature),
+            HashAlgorithm::Sha256 => verify::<sha2::Sha256>(key, salt, digest.as_bytes(), signature),
+            HashAlgorithm::Sha384 => verify::<sha2::Sha384>(key, salt, digest.as_bytes(), signature),
+            HashAlgorithm::Sha512 => verify::<sha2::Sha512>(key, salt, digest.as_bytes(), signature),
+        }
+    }
+
+    fn verify_ecdsa(
+        &self,
+        curve: Curve,
+        hash: HashAlgorithm,
+        key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        if hash == HashAlgorithm::Sha1 {
             return Err(Error::BadSignature);
         }
-        let key = rsa::RsaPublicKey::new(
-            rsa::BoxedUint::from_be_slice_vartime(modulus),
-            rsa::BoxedUint::from_be_slice_vartime(exponent),
-        )
-        .map_err(|_| Error::NotAKey)?;
-        let signature = rsa::pss::Signature::try_from(signature).map_err(|_| Error::BadSignature)?;
-        rsa::pss::VerifyingKey::<sha2::Sha384>::new(key)
-            .verify(message, &signature)
-            .map_err(|_| Error::BadSignature)
+        if key.len() != 2 * curve.field_len() {
+            return Err(Error::NotAKey);
+        }
+        let digest = hash.digest(message);
+        match curve {
+            Curve::P256 => {
+                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<65>(key))
+                    .map_err(|_| Error::NotAKey)?;
+                let signature =
+                    p256::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
+                key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
+            }
+            Curve::P384 => {
+                let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<97>(key))
+                    .map_err(|_| Error::NotAKey)?;
+                let signature =
+                    p384::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
+                key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
+            }
+        }
     }
+}
+
+/// The key, for a signature of its length.
+fn rsa_key(modulus: &[u8], exponent: &[u8], signature: &[u8]) -> Result<rsa::RsaPublicKey, Error> {
+    check_rsa_key(modulus, exponent)?;
+    if signature.len() != modulus.len() {
+        return Err(Error::BadSignature);
+    }
+    rsa::RsaPublicKey::new(
+        rsa::BoxedUint::from_be_slice_vartime(modulus),
+        rsa::BoxedUint::from_be_slice_vartime(exponent),
+    )
+    .map_err(|_| Error::NotAKey)
 }
 
 struct Prepared(p384::ecdsa::VerifyingKey);
