@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use casemate_crypto::hash::{Sha256, sha256};
-use casemate_crypto::{P384PublicKey, hash};
+use casemate_crypto::hash::{HashAlgorithm, Sha256, sha256};
+use casemate_crypto::{P384PublicKey, hash, sign};
 use der::oid::ObjectIdentifier;
 use der::{Decode as _, Encode as _, Reader as _};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
@@ -19,6 +19,7 @@ pub struct Certificate {
     der: Vec<u8>,
     signed: Range<usize>,
     fields: x509_cert::Certificate,
+    signature_algorithm: SignatureAlgorithm,
     public_key: PublicKey,
     public_key_digest: hash::Sha256,
     basic_constraints: Option<BasicConstraints>,
@@ -29,6 +30,8 @@ pub struct Certificate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublicKey {
+    /// ECDSA on P-256.
+    P256(sign::PublicKey),
     /// ECDSA on P-384.
     P384(P384PublicKey),
     /// RSA; both numbers big-endian without leading zeros.
@@ -40,6 +43,27 @@ pub enum PublicKey {
     },
 }
 
+/// How a certificate or a revocation list is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignatureAlgorithm {
+    /// RSASSA-PKCS1-v1_5 (RFC 4055 §5). With SHA-1 in certificates of old TPMs only.
+    RsaPkcs1(HashAlgorithm),
+    /// RSASSA-PSS, MGF1 with the same hash function, salt of the digest's length (RFC 4055 §3.1).
+    RsaPss(HashAlgorithm),
+    /// ECDSA (RFC 5758 §3.2); the signature is an Ecdsa-Sig-Value.
+    Ecdsa(HashAlgorithm),
+}
+
+/// What devices do although DER forbids it; see [`Certificate::parse_from_device`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Oddities {
+    /// Parts of a relative distinguished name are not in DER's order (Nuvoton's roots of 2012 to 2017).
+    pub unordered_name: bool,
+    /// How many bytes of padding follow the certificate, all 0x00 or all 0xFF (TPM NV indices).
+    pub padding_len: usize,
+}
+
 /// A certificate revocation list, well formed; nothing about its signature is known.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RevocationList {
@@ -49,6 +73,7 @@ pub struct RevocationList {
     this_update_ms: u64,
     next_update_ms: u64,
     revoked: Vec<Vec<u8>>,
+    signature_algorithm: SignatureAlgorithm,
     signature: Vec<u8>,
 }
 
@@ -82,9 +107,10 @@ pub enum Error {
     /// Not version 3.
     #[error("the certificate is not of X.509 version 3")]
     Version,
-    /// A signature algorithm other than RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a 48-byte salt.
+    /// A signature algorithm, or parameters of one, that no endorsement uses.
     #[error(
-        "signed with {found} or its parameters differ, expected RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48"
+        "signed with {found} or its parameters differ, expected RSASSA-PKCS1-v1_5, ECDSA with SHA-2, or \
+         RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48"
     )]
     SignatureAlgorithm {
         /// Algorithm found.
@@ -93,14 +119,14 @@ pub enum Error {
     /// Two different statements of the signature algorithm.
     #[error("the signed and the unsigned signature algorithm differ; the certificate was altered")]
     AlgorithmsDiffer,
-    /// A public key that is neither P-384 nor RSA.
-    #[error("public key of kind {found}, expected P-384 or RSA")]
+    /// A public key that is none of P-256, P-384 and RSA.
+    #[error("public key of kind {found}, expected P-256, P-384 or RSA")]
     PublicKeyKind {
         /// Algorithm found.
         found: ObjectIdentifier,
     },
     /// A public key that does not have the shape of its kind.
-    #[error("the public key does not have the shape of its kind (uncompressed P-384 point, or RSA numbers)")]
+    #[error("the public key does not have the shape of its kind (uncompressed point, or RSA numbers)")]
     PublicKeyShape,
     /// The same extension twice.
     #[error("extension {found} occurs twice")]
@@ -131,12 +157,39 @@ impl Certificate {
     /// Every variant of [`Error`] but those of PEM and revocation lists.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         check_length(bytes, Self::MAXIMUM_LEN)?;
-        let fields = x509_cert::Certificate::from_der(bytes).map_err(Error::Malformed)?;
+        Self::read(bytes, bytes)
+    }
+
+    /// Reads one certificate as devices carry it, and says how it departs from DER: padding after it, or
+    /// names in another order. The signature still covers the bytes as they are.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_from_device(bytes: &[u8]) -> Result<(Self, Oddities), Error> {
+        check_length(bytes, Self::MAXIMUM_LEN)?;
+        let end = first_len(bytes).map_err(Error::Malformed)?;
+        let (bytes, padding) = bytes.split_at(end);
+        if let Some(trailing) = padding.first() {
+            let uniform = [0x00, 0xFF].contains(trailing) && padding.iter().all(|byte| byte == trailing);
+            if !uniform {
+                let decoded = der::Length::try_from(end).map_err(Error::Malformed)?;
+                let remaining = der::Length::try_from(padding.len()).map_err(Error::Malformed)?;
+                return Err(Error::Malformed(der::ErrorKind::TrailingData { decoded, remaining }.into()));
+            }
+        }
+        let ordered = with_ordered_names(bytes).map_err(Error::Malformed)?;
+        let oddities = Oddities { unordered_name: ordered != bytes, padding_len: padding.len() };
+        Ok((Self::read(bytes, &ordered)?, oddities))
+    }
+
+    /// `ordered` is `bytes`, or differs from them in the order of its names.
+    fn read(bytes: &[u8], ordered: &[u8]) -> Result<Self, Error> {
+        let fields = x509_cert::Certificate::from_der(ordered).map_err(Error::Malformed)?;
         let tbs = fields.tbs_certificate();
         if tbs.version() != x509_cert::Version::V3 {
             return Err(Error::Version);
         }
-        check_signature_algorithm(fields.signature_algorithm(), tbs.signature())?;
+        let signature_algorithm = read_signature_algorithm(fields.signature_algorithm(), tbs.signature())?;
         let extensions = tbs.extensions().map_or(&[][..], |list| list.as_slice());
         for (index, extension) in extensions.iter().enumerate() {
             if extensions[..index].iter().any(|earlier| earlier.extn_id == extension.extn_id) {
@@ -151,6 +204,7 @@ impl Certificate {
         Ok(Self {
             der: bytes.to_vec(),
             signed: first_element(bytes).map_err(Error::Malformed)?,
+            signature_algorithm,
             public_key,
             public_key_digest,
             basic_constraints,
@@ -193,7 +247,12 @@ impl Certificate {
         &self.der[self.signed.clone()]
     }
 
-    /// The signature: RSASSA-PSS with SHA-384.
+    /// How it is signed; the signed and the unsigned statement agree.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature_algorithm
+    }
+
+    /// The signature, in the form that its algorithm asks for.
     pub fn signature(&self) -> &[u8] {
         self.fields.signature().raw_bytes()
     }
@@ -263,8 +322,27 @@ impl Certificate {
     /// The first critical extension other than basic constraints and key usage.
     pub fn unknown_critical_extension(&self) -> Option<ObjectIdentifier> {
         use der::oid::AssociatedOid as _;
-        let known = [BasicConstraints::OID, KeyUsage::OID];
+        self.critical_extension_beyond(&[BasicConstraints::OID, KeyUsage::OID])
+    }
+
+    /// The first critical extension that is not one of `known`.
+    pub fn critical_extension_beyond(&self, known: &[ObjectIdentifier]) -> Option<ObjectIdentifier> {
         self.extensions().find_map(|(id, critical, _)| (critical && !known.contains(&id)).then_some(id))
+    }
+
+    /// Whether basic constraints say that the subject is an authority, whatever key usage says.
+    pub fn is_authority(&self) -> bool {
+        self.basic_constraints.as_ref().is_some_and(|constraints| constraints.ca)
+    }
+
+    /// Whether key usage lets the subject sign data; `None` if there is no key usage.
+    pub fn may_sign_data(&self) -> Option<bool> {
+        self.key_usage.map(|usage| usage.0.contains(KeyUsages::DigitalSignature))
+    }
+
+    /// Content of the extension `id`.
+    pub fn extension(&self, id: ObjectIdentifier) -> Option<&[u8]> {
+        self.extensions().find_map(|(found, _, content)| (found == id).then_some(content))
     }
 
     /// The extensions in their order: identifier, whether critical, content of the octet string.
@@ -302,7 +380,7 @@ impl RevocationList {
         let list: x509_cert::crl::CertificateList =
             x509_cert::crl::CertificateList::from_der(bytes).map_err(Error::Malformed)?;
         let tbs = list.tbs_cert_list;
-        check_signature_algorithm(&list.signature_algorithm, &tbs.signature)?;
+        let signature_algorithm = read_signature_algorithm(&list.signature_algorithm, &tbs.signature)?;
         let entries = tbs.revoked_certificates.iter().flatten();
         let of_entries = entries.flat_map(|entry| entry.crl_entry_extensions.iter().flatten());
         let mut extensions = tbs.crl_extensions.iter().flatten().chain(of_entries);
@@ -322,6 +400,7 @@ impl RevocationList {
                 .flatten()
                 .map(|entry| entry.serial_number.as_bytes().to_vec())
                 .collect(),
+            signature_algorithm,
             signature: list.signature.raw_bytes().to_vec(),
         })
     }
@@ -336,7 +415,12 @@ impl RevocationList {
         &self.der[self.signed.clone()]
     }
 
-    /// The signature: RSASSA-PSS with SHA-384.
+    /// How it is signed.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature_algorithm
+    }
+
+    /// The signature, in the form that its algorithm asks for.
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
@@ -380,6 +464,50 @@ fn check_length(bytes: &[u8], maximum: usize) -> Result<(), Error> {
     if bytes.len() > maximum { Err(Error::TooLong { found: bytes.len(), maximum }) } else { Ok(()) }
 }
 
+/// Length of the one element at the beginning of `bytes`.
+fn first_len(bytes: &[u8]) -> Result<usize, der::Error> {
+    let mut reader = der::SliceReader::new(bytes)?;
+    reader.tlv_bytes()?;
+    usize::try_from(reader.position())
+}
+
+/// Where the content of the element at `outer` lies.
+pub(crate) fn content(der: &[u8], outer: &Range<usize>) -> Result<Range<usize>, der::Error> {
+    let mut reader = der::SliceReader::new(&der[outer.clone()])?;
+    der::Header::decode(&mut reader)?;
+    Ok(outer.start + usize::try_from(reader.position())?..outer.end)
+}
+
+/// Where each element inside the constructed element at `outer` lies.
+pub(crate) fn elements(der: &[u8], outer: &Range<usize>) -> Result<Vec<Range<usize>>, der::Error> {
+    let mut reader = der::SliceReader::new(&der[outer.clone()])?;
+    der::Header::decode(&mut reader)?;
+    let mut found = Vec::new();
+    while !reader.is_finished() {
+        let start = outer.start + usize::try_from(reader.position())?;
+        reader.tlv_bytes()?;
+        found.push(start..outer.start + usize::try_from(reader.position())?);
+    }
+    Ok(found)
+}
+
+/// The certificate with the parts of its issuer's and its subject's names in DER's order (X.690 §11.6).
+fn with_ordered_names(certificate: &[u8]) -> Result<Vec<u8>, der::Error> {
+    let mut ordered = certificate.to_vec();
+    let signed = elements(certificate, &first_element(certificate)?)?;
+    // TBSCertificate of version 3 (RFC 5280 §4.1): version, serial number, signature, issuer, validity, subject.
+    for name in [signed.get(3), signed.get(5)].into_iter().flatten() {
+        for part in elements(certificate, name)? {
+            let mut attributes = elements(certificate, &part)?;
+            let Some(start) = attributes.first().map(|first| first.start) else { continue };
+            attributes.sort_by(|a, b| certificate[a.clone()].cmp(&certificate[b.clone()]));
+            let sorted: Vec<u8> = attributes.into_iter().flat_map(|at| certificate[at].to_vec()).collect();
+            ordered[start..start + sorted.len()].copy_from_slice(&sorted);
+        }
+    }
+    Ok(ordered)
+}
+
 /// Where the first element inside the outer sequence lies: what the signature covers.
 fn first_element(bytes: &[u8]) -> Result<Range<usize>, der::Error> {
     let mut reader = der::SliceReader::new(bytes)?;
@@ -389,22 +517,27 @@ fn first_element(bytes: &[u8]) -> Result<Range<usize>, der::Error> {
     Ok(start..usize::try_from(reader.position())?)
 }
 
-fn check_signature_algorithm(
+fn read_signature_algorithm(
     outer: &x509_cert::spki::AlgorithmIdentifierOwned,
     inner: &x509_cert::spki::AlgorithmIdentifierOwned,
-) -> Result<(), Error> {
+) -> Result<SignatureAlgorithm, Error> {
     if outer != inner {
         return Err(Error::AlgorithmsDiffer);
     }
     let refused = Error::SignatureAlgorithm { found: outer.oid };
-    let parameters = match &outer.parameters {
-        Some(parameters) if outer.oid == RSASSA_PSS => parameters.to_der().map_err(Error::Malformed)?,
-        _ => return Err(refused),
-    };
-    if [&PSS_SHA384[..], &PSS_SHA384_EXPLICIT_TRAILER[..]].contains(&parameters.as_slice()) {
-        Ok(())
-    } else {
-        Err(refused)
+    let parameters = outer.parameters.as_ref().map(der::Encode::to_der).transpose();
+    let parameters = parameters.map_err(Error::Malformed)?;
+    if outer.oid == RSASSA_PSS {
+        let known = [&PSS_SHA384[..], &PSS_SHA384_EXPLICIT_TRAILER[..]];
+        let matches = parameters.is_some_and(|parameters| known.contains(&parameters.as_slice()));
+        return if matches { Ok(SignatureAlgorithm::RsaPss(HashAlgorithm::Sha384)) } else { Err(refused) };
+    }
+    // RFC 4055 §5 asks for NULL, RFC 5758 §3.2 for nothing.
+    let found = SIGNATURE_ALGORITHMS.iter().find(|(id, _)| *id == outer.oid).map(|(_, algorithm)| *algorithm);
+    match (found, parameters.as_deref()) {
+        (Some(algorithm @ SignatureAlgorithm::RsaPkcs1(_)), Some([0x05, 0x00])) => Ok(algorithm),
+        (Some(algorithm @ SignatureAlgorithm::Ecdsa(_)), None) => Ok(algorithm),
+        _ => Err(refused),
     }
 }
 
@@ -415,6 +548,9 @@ fn read_public_key(spki: &x509_cert::spki::SubjectPublicKeyInfoOwned) -> Result<
             let curve =
                 spki.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
             match (curve, bits) {
+                (Some(SECP256R1), [0x04, point @ ..]) if point.len() == sign::PublicKey::LEN => {
+                    Ok(PublicKey::P256(sign::PublicKey::try_from(point).map_err(|_| Error::PublicKeyShape)?))
+                }
                 (Some(SECP384R1), [0x04, point @ ..]) if point.len() == P384PublicKey::LEN => {
                     Ok(PublicKey::P384(P384PublicKey::try_from(point).map_err(|_| Error::PublicKeyShape)?))
                 }
@@ -465,7 +601,23 @@ fn unix_ms(time: Time) -> u64 {
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// RFC 3279 §2.2.1, RFC 4055 §5 and RFC 5758 §3.2.
+const SIGNATURE_ALGORITHMS: [(ObjectIdentifier, SignatureAlgorithm); 7] = {
+    use HashAlgorithm::{Sha1, Sha256, Sha384, Sha512};
+    use SignatureAlgorithm::{Ecdsa, RsaPkcs1};
+    [
+        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"), RsaPkcs1(Sha1)),
+        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"), RsaPkcs1(Sha256)),
+        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"), RsaPkcs1(Sha384)),
+        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"), RsaPkcs1(Sha512)),
+        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"), Ecdsa(Sha256)),
+        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"), Ecdsa(Sha384)),
+        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"), Ecdsa(Sha512)),
+    ]
+};
 
 /// RSASSA-PSS-params (RFC 4055 §3.1): SHA-384, MGF1 with SHA-384, salt of 48 bytes.
 const PSS_SHA384: [u8; 54] = [

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use casemate_crypto::hash::Sha256;
+use casemate_crypto::hash::{HashAlgorithm, Sha256};
 use casemate_crypto::{PreparedP384, Provider, sign};
 use casemate_evidence::snp::{Leaf, LeafError, Product, SigningKeyKind};
-use casemate_evidence::x509::{Certificate, PublicKey, RevocationList};
+use casemate_evidence::x509::{Certificate, PublicKey, RevocationList, SignatureAlgorithm};
 use serde::Serialize;
 
 use super::endorsements::Endorsements;
@@ -68,6 +68,12 @@ pub enum ChainError {
     /// A signature was not made by the certificate above.
     #[error("the signature of the {link} was not made by the key of the certificate above it")]
     Signature {
+        /// Which certificate.
+        link: Link,
+    },
+    /// Signed in another way than AMD signs (AMD 57230 §2: RSASSA-PSS with SHA-384).
+    #[error("the {link} is not signed with RSASSA-PSS and SHA-384, as AMD's are")]
+    SignatureAlgorithm {
         /// Which certificate.
         link: Link,
     },
@@ -260,8 +266,8 @@ impl std::fmt::Display for Link {
 /// Checks that `issuer` issued `certificate`: names, right to issue, signature. Not validity.
 ///
 /// # Errors
-/// [`ChainError::Issuer`], [`ChainError::NotAuthority`], [`ChainError::IssuerKey`],
-/// [`ChainError::Signature`].
+/// [`ChainError::Issuer`], [`ChainError::NotAuthority`], [`ChainError::SignatureAlgorithm`],
+/// [`ChainError::IssuerKey`], [`ChainError::Signature`].
 pub fn verify_certificate(
     link: Link,
     certificate: &Certificate,
@@ -278,6 +284,7 @@ pub fn verify_certificate(
     if !issuer.may_sign_certificates() {
         return Err(ChainError::NotAuthority { link });
     }
+    check_algorithm(link, certificate.signature_algorithm())?;
     verify_signature(link, issuer, certificate.signed_bytes(), certificate.signature(), provider)
 }
 
@@ -301,7 +308,15 @@ pub fn verify_revocation_list(
     if !root.may_sign_revocation_lists() {
         return Err(ChainError::NotAuthority { link });
     }
+    check_algorithm(link, list.signature_algorithm())?;
     verify_signature(link, root, list.signed_bytes(), list.signature(), provider)
+}
+
+fn check_algorithm(link: Link, found: SignatureAlgorithm) -> Result<(), ChainError> {
+    match found {
+        SignatureAlgorithm::RsaPss(HashAlgorithm::Sha384) => Ok(()),
+        _ => Err(ChainError::SignatureAlgorithm { link }),
+    }
 }
 
 fn verify_signature(

@@ -60,7 +60,7 @@ fn broken_chain(error: &ChainError) -> Node {
         E::Issuer { found, expected, .. } => {
             failed(Code::CertificateIssuer, found.clone(), Comparison::Equal, expected.clone())
         }
-        E::Signature { .. } | E::IssuerKey { .. } => {
+        E::Signature { .. } | E::SignatureAlgorithm { .. } | E::IssuerKey { .. } => {
             failed(Code::CertificateSignature, error.to_string(), Comparison::Equal, Value::Nothing)
         }
         E::NotAuthority { .. } | E::PathLength { .. } | E::CriticalExtension { .. } => {
