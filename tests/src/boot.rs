@@ -33,7 +33,7 @@ use casemate_crypto::{
 use casemate_measure::image::ImageDescription;
 use casemate_record::{
     Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, PolicyDigest, RosterChain, Salt, Signed,
-    Submission, UpgradeRule,
+    Submission, SubmissionRequest, UpgradeRule,
 };
 use casemate_transport::{Destination, FailureCode as CallFailure, Handler, Limits, Link, Peer};
 use casemate_workload::manifest::{Image, ImageConfig, Inputs, Manifest, Substitutions};
@@ -297,11 +297,13 @@ impl Deployment {
         let instance =
             Signed::sign(&owner, &InstanceRecord { app_id, instance: InstanceId::from([9; 16]), number: 1 });
         let policy = policy.as_bytes().to_vec().into();
-        for record in [
+        for submission in [
             Submission::Authority { genesis, record: authority, policy },
             Submission::Instance(instance.clone()),
         ] {
-            let (status, answer) = http(&seat, "POST", "/v1/records", &record.to_bytes()).expect("an answer");
+            let request = SubmissionRequest { nonce: [1; 32].into(), submission };
+            let (status, answer) =
+                http(&seat, "POST", "/v1/records", &request.to_bytes()).expect("an answer");
             assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
         }
         self.host_data = workload_digest.to_string();

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod carrier;
 pub mod hostile;
 pub mod house;
 pub mod machine;

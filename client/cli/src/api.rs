@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use casemate_api::{
     agent::{self, AgentRequest, AgentResponse},
     problem::Problem,
-    validator::{KmsInfo, Vm, VmEvent, VmSpec},
+    validator::{KmsInfo, RecordsTaken, Vm, VmEvent, VmSpec},
 };
 use casemate_canon::{from_cbor, to_cbor};
 use casemate_crypto::hash::Sha256;
@@ -133,6 +133,11 @@ impl Validator {
         Ok(Validator { client, base, address: address.to_owned() })
     }
 
+    /// Its address, as it was given.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Whether it answers.
     pub async fn is_well(&self) -> bool {
         let answer = self.client.get(format!("{}/healthz", self.base)).timeout(Duration::from_secs(3)).send();
@@ -208,18 +213,16 @@ impl Validator {
         self.json(self.request(Method::GET, "/v1/host")).await
     }
 
-    /// Hands a record to the seats.
+    /// Hands a submission to the seats, and brings what they answered; their receipts are not checked yet.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn record(&self, body: Vec<u8>) -> Result<serde_json::Value, ApiError> {
+    pub async fn record(&self, body: Vec<u8>) -> Result<RecordsTaken, ApiError> {
         let request = self
             .request(Method::POST, "/v1/records")
             .header(reqwest::header::CONTENT_TYPE, "application/cbor")
             .body(body);
-        let response = accepted(&self.address, self.send(request).await?).await?;
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or(serde_json::Value::Null))
+        self.json(request).await
     }
 
     /// Puts a file under its digest, unless it is there.

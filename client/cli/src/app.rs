@@ -11,8 +11,9 @@ use std::{
 use casemate_canon::{from_cbor, to_cbor};
 use casemate_crypto::sign::{PublicKey, SigningKey};
 use casemate_record::{
-    AppId, Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, KmsId, PolicyDigest, Salt,
-    Signed, UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
+    AppId, Authority, AuthorityRecord, Genesis, InstanceId, InstanceRecord, KmsId, PolicyDigest, Roster,
+    RosterChain, Salt, SeenRoster, Signed, UpgradeRule, VolumeAction, VolumeName, VolumeRecord,
+    WorkloadDigest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,7 @@ impl App {
             version: 1,
             app_id: genesis.app_id(),
             kms_id: None,
+            roster: None,
             genesis: hex::encode(to_cbor(&genesis)),
             authority: None,
             last_instance: 0,
@@ -224,25 +226,38 @@ impl App {
         self.save()
     }
 
-    /// Takes key service `found` as the app's, or refuses it.
+    /// Takes the service of this roster chain as the app's key service, or refuses it; answers its newest
+    /// roster, which is remembered.
     ///
     /// Whoever holds a seat's secrets opens the volumes of its apps, so a validator may not choose the
     /// service: it is the one that `named` says, else the one that the app had before, else, on this
-    /// machine only, this machine's own.
+    /// machine only, this machine's own. Nor may it go back to seats that were replaced: of the same service
+    /// no roster is taken that is older than the one remembered, or does not follow from it.
     ///
     /// # Errors
-    /// [`AppError::OtherKms`], [`AppError::KmsUnnamed`], [`Error::File`].
-    pub fn use_kms(&mut self, found: KmsId, named: Option<KmsId>, is_local: bool) -> Result<(), Error> {
+    /// [`AppError::OtherKms`], [`AppError::KmsUnnamed`], [`Error::Roster`], [`Error::File`].
+    pub fn follow(
+        &mut self,
+        chain: &RosterChain,
+        named: Option<KmsId>,
+        is_local: bool,
+    ) -> Result<Roster, Error> {
+        let found = chain.genesis.kms_id();
         match named.or(self.stored.kms_id) {
             Some(expected) if expected != found => return Err(AppError::OtherKms { expected, found }.into()),
             None if !is_local => return Err(AppError::KmsUnnamed { found }.into()),
             _ => {}
         }
-        if self.stored.kms_id == Some(found) {
-            return Ok(());
+        let seen = self.stored.roster.filter(|_| self.stored.kms_id == Some(found));
+        let roster = chain
+            .verify_since(&found, seen.as_ref())
+            .map_err(|source| Error::Roster { source: Box::new(source) })?;
+        let newest = (Some(found), Some(roster.seen()));
+        if (self.stored.kms_id, self.stored.roster) != newest {
+            (self.stored.kms_id, self.stored.roster) = newest;
+            self.save()?;
         }
-        self.stored.kms_id = Some(found);
-        self.save()
+        Ok(roster)
     }
 
     fn save(&self) -> Result<(), Error> {
@@ -272,6 +287,9 @@ struct Stored {
     last_order: u64,
     last_volume: u64,
     authority: Option<StoredAuthority>,
+    /// The newest roster ever seen of that service.
+    #[serde(default)]
+    roster: Option<SeenRoster>,
     #[serde(default)]
     instance: BTreeMap<String, StoredInstance>,
 }
@@ -293,6 +311,11 @@ struct StoredInstance {
 
 #[cfg(test)]
 mod tests {
+    use casemate_crypto::{seal::SealingKey, secret::Secret};
+    use casemate_record::{
+        Birth, Error as RecordError, KmsGenesis, Seat, SignedBirth, SignedRoster, Subset, SubsetCommitment,
+    };
+
     use super::*;
 
     fn owner() -> SigningKey {
@@ -335,27 +358,97 @@ mod tests {
         assert!(matches!(error, Error::App(AppError::OtherOwner { .. })));
     }
 
+    /// A service whose operators' key is `operators`, with as many rosters as `quorums`, one seat each but
+    /// for the first of three; `quorums` are what tells two histories apart.
+    fn chain(operators: u8, quorums: &[u8]) -> RosterChain {
+        let key = |number: u8| SigningKey::from_bytes(&[number; 32]).unwrap();
+        let genesis = KmsGenesis { operators: key(operators).public(), salt: [5; 32].into() };
+        let seat = |index: u8| Seat {
+            index,
+            signing: key(20 + index).public(),
+            sealing: SealingKey::from_seed(Secret::from_slice(&[index; 32]).unwrap()).public(),
+        };
+        let mut rosters: Vec<Roster> = Vec::new();
+        let mut signed = Vec::new();
+        for (number, quorum) in (1..).zip(quorums) {
+            let roster = Roster {
+                kms_id: genesis.kms_id(),
+                key_epoch: 1,
+                number,
+                previous: rosters.last().map(Roster::digest),
+                seats: (1..=3).map(seat).collect(),
+                threshold: 2,
+                quorum: *quorum,
+                faulty: 0,
+            };
+            let mut next = SignedRoster::new(&key(operators), &roster);
+            (1..=3).for_each(|index| next.add_signature(index, &key(20 + index)));
+            signed.push(next);
+            rosters.push(roster);
+        }
+        let commitments = Subset::all(3, 2).unwrap().into_iter();
+        let commitments = commitments.map(|subset| SubsetCommitment { subset, commitment: [6; 32].into() });
+        let mut birth = SignedBirth::new(&Birth {
+            kms_id: genesis.kms_id(),
+            key_epoch: 1,
+            commitments: commitments.collect(),
+        });
+        (1..=3).for_each(|index| birth.add_signature(index, &key(20 + index)));
+        RosterChain { genesis, rosters: signed, birth }
+    }
+
     #[test]
     fn the_key_service_is_not_the_validators_choice() {
         let folder = tempfile::tempdir().unwrap();
         let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
-        let (own, other) = (KmsId::from([1; 32]), KmsId::from([2; 32]));
-        let refused = |outcome: Result<(), Error>| match outcome {
+        let (own, other) = (chain(1, &[2]), chain(2, &[2]));
+        let (own_id, other_id) = (own.genesis.kms_id(), other.genesis.kms_id());
+        let refused = |outcome: Result<Roster, Error>| match outcome {
             Err(Error::App(error)) => error,
             other => panic!("{other:?}"),
         };
-        let unnamed = refused(app.use_kms(own, None, false));
-        assert!(matches!(unnamed, AppError::KmsUnnamed { found } if found == own), "{unnamed}");
-        app.use_kms(own, Some(own), false).unwrap();
+        let unnamed = refused(app.follow(&own, None, false));
+        assert!(matches!(unnamed, AppError::KmsUnnamed { found } if found == own_id), "{unnamed}");
+        app.follow(&own, Some(own_id), false).unwrap();
         let mut app = App::open(folder.path()).unwrap();
-        app.use_kms(own, None, false).unwrap();
+        app.follow(&own, None, false).unwrap();
         for is_local in [false, true] {
-            let changed = refused(app.use_kms(other, None, is_local));
-            assert!(matches!(changed, AppError::OtherKms { expected, .. } if expected == own), "{changed}");
+            let changed = refused(app.follow(&other, None, is_local));
+            assert!(
+                matches!(changed, AppError::OtherKms { expected, .. } if expected == own_id),
+                "{changed}"
+            );
         }
-        let lied = refused(app.use_kms(other, Some(own), false));
+        let lied = refused(app.follow(&other, Some(own_id), false));
         assert!(matches!(lied, AppError::OtherKms { .. }), "{lied}");
-        app.use_kms(other, Some(other), false).unwrap();
+        app.follow(&other, Some(other_id), false).unwrap();
+    }
+
+    #[test]
+    fn an_older_or_other_roster_than_was_seen_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = App::open_or_create(folder.path(), &owner().public()).unwrap();
+        let follow = |app: &mut App, quorums: &[u8]| match app.follow(&chain(1, quorums), None, true) {
+            Ok(roster) => Ok(roster.number),
+            Err(Error::Roster { source }) => Err(source),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(follow(&mut app, &[2]).unwrap(), 1);
+        assert_eq!(follow(&mut app, &[2, 2, 3]).unwrap(), 3);
+        let mut app = App::open(folder.path()).unwrap();
+        let older = follow(&mut app, &[2, 2]).unwrap_err();
+        assert!(matches!(*older, RecordError::RosterOlder { found: 2, seen } if seen.number == 3), "{older}");
+        for forked in [&[2, 2, 2][..], &[2, 2, 2, 3]] {
+            let other = follow(&mut app, forked).unwrap_err();
+            assert!(
+                matches!(*other, RecordError::RosterOtherThanSeen { seen, .. } if seen.number == 3),
+                "{other}"
+            );
+        }
+        assert_eq!(follow(&mut app, &[2, 2, 3, 2]).unwrap(), 4);
+        // Another service, by the owner's own word, begins anew.
+        let other = chain(2, &[2]);
+        assert_eq!(app.follow(&other, Some(other.genesis.kms_id()), false).unwrap().number, 1);
     }
 
     #[test]

@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 
+use casemate_api::validator::SeatRefusal;
 use casemate_crypto::hash::Sha256;
 use casemate_workload::{compose, manifest};
 
 use crate::{
-    api::ApiError, app::AppError, key::KeyError, local::LocalError, lock::LockError, oci::OciError,
+    api::ApiError,
+    app::AppError,
+    key::KeyError,
+    key_service::{receipts_hint, roster_hint},
+    local::LocalError,
+    lock::LockError,
+    oci::OciError,
     session::SessionError,
 };
 
@@ -156,6 +163,15 @@ pub enum Error {
         #[source]
         source: Box<casemate_record::Error>,
     },
+    /// Too few seats signed that they took a submission.
+    #[error("{source}{}", said(refusals))]
+    NotConfirmed {
+        /// Which seats signed, how many must, and why other receipts do not count.
+        #[source]
+        source: Box<casemate_record::Error>,
+        /// What the validator says of the other seats.
+        refusals: Vec<SeatRefusal>,
+    },
     /// Nothing was deployed under this name from here.
     #[error("nothing was deployed as '{name}' from here")]
     NotDeployed {
@@ -267,6 +283,7 @@ impl Error {
             Error::Session(_)
             | Error::NotEvidence { .. }
             | Error::Certificates { .. }
+            | Error::NotConfirmed { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
             Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
             Error::VmName { .. } | Error::NothingPublished { .. } | Error::EndorsementsMissing { .. } => {
@@ -326,7 +343,8 @@ impl Error {
                 "name one: --image NAME or FOLDER; `casemate image build` makes one".into()
             }
             Error::GuestImage { .. } | Error::ImageBuild { .. } => "`casemate image verify` compares an image with its description".into(),
-            Error::Roster { .. } => "this validator's key service cannot be used; ask its operator".into(),
+            Error::Roster { source } => roster_hint(source).into(),
+            Error::NotConfirmed { source, .. } => receipts_hint(source).into(),
             Error::NotDeployed { .. } => {
                 "`casemate ps` lists what runs; to verify what others run, give its address or evidence file".into()
             }
@@ -350,6 +368,13 @@ impl Error {
             Error::Certificates { .. } => "the leaf is DER, the chain PEM: intermediate first, then root".into(),
         }
     }
+}
+
+/// `; the validator says of seat 2: ...` for each.
+fn said(refusals: &[SeatRefusal]) -> String {
+    refusals.iter().fold(String::new(), |text, refusal| {
+        format!("{text}; the validator says of seat {}: {}", refusal.seat, refusal.problem)
+    })
 }
 
 /// Exit codes.

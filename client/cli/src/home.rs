@@ -23,7 +23,15 @@ impl Home {
             .or_else(|| std::env::var_os("XDG_DATA_HOME").map(|data| Path::new(&data).join("casemate")))
             .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share/casemate")))
             .ok_or(Error::NoHome)?;
-        let root = std::path::absolute(&root).map_err(|source| files::error("find", &root, source))?;
+        Self::at(&root)
+    }
+
+    /// The home in this folder, made if absent.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn at(root: &Path) -> Result<Self, Error> {
+        let root = std::path::absolute(root).map_err(|source| files::error("find", root, source))?;
         files::make_private_folder(&root)?;
         Ok(Home { root })
     }

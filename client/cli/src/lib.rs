@@ -3,7 +3,8 @@
 //! The `casemate` command: one file per command under [`commands`], thin over the modules beside it.
 //! It reads a compose file ([`project`]), turns container images into disks ([`oci`]), keeps the
 //! owner's key ([`key`]) and the app's identity ([`app`]), speaks to a validator ([`api`]) or starts
-//! this machine's own services ([`local`]), and believes only evidence that it verified itself.
+//! this machine's own services ([`local`]), and believes only evidence that it verified itself, and seats
+//! that signed ([`key_service`]).
 //!
 //! ```
 //! use casemate_cli::oci::Reference;
@@ -25,6 +26,7 @@ pub mod files;
 pub mod guest_image;
 pub mod home;
 pub mod key;
+pub mod key_service;
 pub mod local;
 pub mod lock;
 pub mod oci;

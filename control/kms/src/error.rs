@@ -77,6 +77,15 @@ pub enum Error {
         /// Why.
         source: casemate_canon::Error,
     },
+    /// A volume whose newest record erases it, and which is not erased.
+    #[error(
+        "volume {volume} was to be erased and its state says otherwise; restore the folder from a backup and \
+         erase it again with a higher number"
+    )]
+    NotErased {
+        /// The volume.
+        volume: casemate_record::VolumeName,
+    },
     /// An app that nobody sent.
     #[error("app {0} is not known here; send its authority record first")]
     AppUnknown(casemate_record::AppId),

@@ -3,7 +3,7 @@
 //! | Call | Body | Answer |
 //! |---|---|---|
 //! | `POST /v1/guest` | CBOR `SeatRequest`, at most 512 KiB | CBOR `SeatResponse` |
-//! | `POST /v1/records` | CBOR `Submission`, at most 128 KiB | JSON `SubmissionTaken` |
+//! | `POST /v1/records` | CBOR `SubmissionRequest`, at most 128 KiB | CBOR `Signed<SubmissionReceipt>` |
 //! | `GET /v1/roster` | | CBOR `RosterChain` |
 //! | `GET /healthz` | | `ok` |
 //!
@@ -30,7 +30,7 @@ use axum::{
     routing::{get, post},
 };
 use casemate_api::problem::Problem;
-use casemate_record::Submission;
+use casemate_record::SubmissionRequest;
 use casemate_release::message::MAXIMUM_REQUEST_BYTES;
 use tokio::sync::Semaphore;
 
@@ -115,7 +115,7 @@ fn routes(service: Service) -> Router {
     };
     Router::new()
         .route("/v1/guest", post(guest).layer(DefaultBodyLimit::max(MAXIMUM_REQUEST_BYTES)))
-        .route("/v1/records", post(records).layer(DefaultBodyLimit::max(Submission::MAXIMUM_BYTES)))
+        .route("/v1/records", post(records).layer(DefaultBodyLimit::max(SubmissionRequest::MAXIMUM_BYTES)))
         .route("/v1/roster", get(roster))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(Arc::new(shared))
@@ -138,8 +138,8 @@ async fn guest(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
 async fn records(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let Ok(_permit) = shared.admit() else { return too_many() };
     match shared.service.submit(&body).await {
-        Ok(taken) => Json(taken).into_response(),
-        Err(error @ (Error::Store(_) | Error::Stored { .. })) => broken(&error),
+        Ok(receipt) => ([(header::CONTENT_TYPE, CBOR)], receipt.to_bytes()).into_response(),
+        Err(error @ (Error::Store(_) | Error::Stored { .. } | Error::NotErased { .. })) => broken(&error),
         Err(error) => {
             tracing::warn!(%error, "record refused");
             problem(

@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod http;
 mod limit;
+mod records;
 mod service;
 mod store;
 

@@ -8,9 +8,7 @@ use std::{
 
 use casemate_crypto::hash::Sha256;
 use casemate_evidence::ReportData;
-use casemate_record::{
-    AppId, BootId, InstanceId, RosterChain, Submission, SubmissionTaken, VolumeAction, VolumeName,
-};
+use casemate_record::{AppId, BootId, InstanceId, RosterChain, VolumeName};
 use casemate_release::{
     challenge::ChallengeKeeper,
     message::{ReleaseRequest, RenewRequest, SeatRequest, SeatResponse, Step, VolumeStep, transcript},
@@ -55,13 +53,13 @@ const SESSION_MS: u64 = 3_600_000;
 
 /// A running seat.
 pub struct Service {
-    seat: Seat,
+    pub(crate) seat: Seat,
     chain: RosterChain,
     appraiser: Appraiser,
     options: Options,
     keeper: Mutex<ChallengeKeeper>,
     sessions: Mutex<HashMap<Sha256, (u64, SeatSession)>>,
-    store: tokio::sync::Mutex<Store>,
+    pub(crate) store: tokio::sync::Mutex<Store>,
 }
 
 /// Why a call has no signed answer.
@@ -140,60 +138,6 @@ impl Service {
                 Err(error)
             }
         }
-    }
-
-    /// Takes a record from an owner, through whoever carries it.
-    ///
-    /// # Errors
-    /// [`Error`], by check; nothing was taken then.
-    pub async fn submit(&self, bytes: &[u8]) -> Result<SubmissionTaken, Error> {
-        let submission = Submission::from_bytes(bytes)?;
-        let mut store = self.store.lock().await;
-        let mut transaction = store.begin().await?;
-        let taken = match submission {
-            Submission::Authority { genesis, record, policy } => {
-                let claimed = record.claimed()?;
-                let known = transaction.app(&claimed.app_id).await?;
-                let current = known.as_ref().map(|app| &app.authority);
-                let authority = genesis.accept(current, &record)?;
-                let found = policy_digest(&policy);
-                if found != authority.policy_digest {
-                    return Err(Error::PolicyDigest { expected: authority.policy_digest, found });
-                }
-                Appraiser::check_policy(&policy)?;
-                transaction.put_app(&App { genesis, authority, policy: policy.to_vec() }).await?;
-                SubmissionTaken { kind: "authority".to_owned(), number: authority.number }
-            }
-            Submission::Instance(record) => {
-                let claimed = record.claimed()?;
-                let app = known_app(&mut transaction, &claimed.app_id).await?;
-                let known = transaction.instance(&claimed.app_id, &claimed.instance).await?;
-                let highest = transaction.highest_instance_number(&claimed.app_id).await?;
-                let record = app.genesis.accept_instance(known.as_ref(), highest, &record)?;
-                transaction.put_instance(&record).await?;
-                SubmissionTaken { kind: "instance".to_owned(), number: record.number }
-            }
-            Submission::Volume(record) => {
-                let claimed = record.claimed()?;
-                let app = known_app(&mut transaction, &claimed.app_id).await?;
-                let (state, current) =
-                    transaction.volume(&claimed.app_id, &claimed.instance, &claimed.volume).await?;
-                let record = app.genesis.accept_volume(current.as_ref(), &record)?;
-                if current.as_ref() != Some(&record) {
-                    let state = match record.action {
-                        VolumeAction::Restore(stamp) => state.restore(stamp)?,
-                        VolumeAction::Erase => state.erase(),
-                        _ => unreachable!("the parser knows no other action"),
-                    };
-                    transaction.put_volume(&record.app_id, &record.instance, &record.volume, &state).await?;
-                    transaction.put_volume_record(&record).await?;
-                }
-                SubmissionTaken { kind: "volume".to_owned(), number: record.number }
-            }
-        };
-        transaction.commit().await?;
-        tracing::info!(kind = taken.kind, number = taken.number, "record taken");
-        Ok(taken)
     }
 
     async fn release(
@@ -360,15 +304,11 @@ impl Service {
     }
 }
 
-async fn known_app(transaction: &mut Transaction<'_>, app_id: &AppId) -> Result<App, Error> {
-    transaction.app(app_id).await?.ok_or(Error::AppUnknown(*app_id))
-}
-
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The machine's clock, Unix milliseconds.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, milliseconds)
 }

@@ -17,8 +17,8 @@ use casemate_evidence::{
 use casemate_kms::{Options, StateFolder, back_up, restore, serve};
 use casemate_record::{
     AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, PolicyDigest, Roster,
-    RosterChain, Signed, Stamp, Submission, UpgradeRule, VolumeAction, VolumeName, VolumeRecord,
-    WorkloadDigest,
+    RosterChain, Signed, Stamp, Submission, SubmissionReceipt, SubmissionRequest, UpgradeRule, VolumeAction,
+    VolumeName, VolumeRecord, WorkloadDigest,
 };
 use casemate_release::{
     derive::KeyPurpose,
@@ -145,9 +145,18 @@ impl World {
         body
     }
 
+    /// Sends a submission and counts the receipt, as an owner does.
     async fn submit(&self, submission: &Submission) -> Result<(), String> {
-        let (status, body) = self.post("/v1/records", &submission.to_bytes()).await;
-        if status == 200 { Ok(()) } else { Err(String::from_utf8(body).unwrap()) }
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).unwrap();
+        let request = SubmissionRequest { nonce: nonce.into(), submission: submission.clone() };
+        let (status, body) = self.post("/v1/records", &request.to_bytes()).await;
+        if status != 200 {
+            return Err(String::from_utf8(body).unwrap());
+        }
+        let confirmed = self.roster.confirm(&request, &[body]).unwrap();
+        assert_eq!(confirmed.taken, submission.outcome().unwrap());
+        Ok(())
     }
 
     async fn authorise(&self, number: u64, workload: [u8; 32]) -> Result<(), String> {
@@ -168,9 +177,13 @@ impl World {
     }
 
     async fn volume_record(&self, number: u64, action: VolumeAction) -> Result<(), String> {
+        self.submit(&self.volume_submission(number, action)).await
+    }
+
+    fn volume_submission(&self, number: u64, action: VolumeAction) -> Submission {
         let record =
             VolumeRecord { app_id: self.app_id(), instance: self.instance(), volume: data(), number, action };
-        self.submit(&Submission::Volume(Signed::sign(&self.owner, &record))).await
+        Submission::Volume(Signed::sign(&self.owner, &record))
     }
 
     fn setup(&self, boot: u8) -> ReleaseSetup {
@@ -352,6 +365,27 @@ async fn an_erased_volume_is_refused_for_good_and_its_salt_is_gone() {
     assert_eq!(salts_on_disk(&world), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_fresh_each_time_and_comes_after_the_disk() {
+    let mut world = World::new().await;
+    world.boot(1).await.unwrap();
+    let submission = world.volume_submission(1, VolumeAction::Erase);
+    let request = |nonce: u8| SubmissionRequest { nonce: [nonce; 32].into(), submission: submission.clone() };
+    let (status, first) = world.post("/v1/records", &request(1).to_bytes()).await;
+    assert_eq!(status, 200);
+    world.restart().await; // killed right after the answer: what was signed for is on the disk
+    assert_eq!(check(world.release(2).await), "volume.erased");
+    let (_, second) = world.post("/v1/records", &request(2).to_bytes()).await;
+    let read =
+        |bytes: &[u8]| Signed::<SubmissionReceipt>::from_bytes(bytes).unwrap().verify(&world.seat()).unwrap();
+    let expected =
+        SubmissionReceipt { nonce: [2; 32].into(), time_ms: read(&second).time_ms, ..read(&first) };
+    assert_eq!(read(&second), expected, "the same meaning for another sending");
+    assert!(world.roster.confirm(&request(2), &[&second]).is_ok());
+    let replayed = world.roster.confirm(&request(2), &[&first]).unwrap_err().to_string();
+    assert!(replayed.contains("answers an earlier sending"), "{replayed}");
+}
+
 /// How many salts any file of the state folder holds: a stored creating or live state begins with CBOR
 /// `[1 or 2, generation 1, 32 bytes: salt ...`.
 fn salts_on_disk(world: &World) -> usize {
@@ -530,7 +564,7 @@ async fn a_backup_brings_the_same_keys_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_much_is_turned_away() {
     let world = World::new().await;
-    assert_eq!(world.post("/v1/records", &vec![0; Submission::MAXIMUM_BYTES + 1]).await.0, 413);
+    assert_eq!(world.post("/v1/records", &vec![0; SubmissionRequest::MAXIMUM_BYTES + 1]).await.0, 413);
     let mut turned_away = false;
     for _ in 0..2000 {
         turned_away |= world.post("/v1/guest", &[]).await.0 == 429;

@@ -133,18 +133,27 @@ impl Error {
     }
 }
 
+/// What is told of an error: what another service said is passed on as it said it, so that its code and
+/// hint survive.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let code = error.status_and_code().1.to_owned();
+        match error {
+            Error::Refused { problem, .. } => problem,
+            other => Problem { code, message: other.to_string(), hint: None },
+        }
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        // What another service said is passed on as it said it, so that its code and hint survive.
-        if let Error::Refused { status, problem, .. } = self {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            return (status, Json(problem)).into_response();
-        }
-        let (status, code) = self.status_and_code();
-        if status.is_server_error() {
+        let status = match &self {
+            Error::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY),
+            other => other.status_and_code().0,
+        };
+        if status.is_server_error() && !matches!(self, Error::Refused { .. }) {
             tracing::warn!(error = %self, source = ?std::error::Error::source(&self), "request failed");
         }
-        let problem = Problem { code: code.to_owned(), message: self.to_string(), hint: None };
-        (status, Json(problem)).into_response()
+        (status, Json(Problem::from(self))).into_response()
     }
 }

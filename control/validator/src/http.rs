@@ -13,8 +13,9 @@ use axum::{
 };
 use casemate_api::{
     problem::Problem,
-    validator::{KmsInfo, Vm, VmEvent, VmSpec},
+    validator::{KmsInfo, RecordsTaken, Vm, VmEvent, VmSpec},
 };
+use casemate_record::SubmissionRequest;
 use reqwest::Method;
 use serde::Deserialize;
 use utoipa::OpenApi as _;
@@ -33,7 +34,7 @@ pub fn router(validator: Arc<Validator>) -> Router {
         .route("/v1/vms/{vm}/stop", post(stop))
         .route("/v1/vms/{vm}/events", get(events))
         .route("/v1/vms/{vm}/agent", post(agent))
-        .route("/v1/records", post(records))
+        .route("/v1/records", post(records).layer(DefaultBodyLimit::max(SubmissionRequest::MAXIMUM_BYTES)))
         .route("/v1/kms", get(kms))
         .route("/v1/host", get(host))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -137,14 +138,10 @@ async fn agent(State(validator): Shared, Path(vm): Path<String>, body: Bytes) ->
     Ok(([(header::CONTENT_TYPE, "application/cbor")], answer).into_response())
 }
 
-/// Carries signed records to every seat; each seat checks the signatures itself.
-#[utoipa::path(post, path = "/v1/records", request_body(content = [u8], content_type = "application/cbor"), responses((status = 200, description = "The seats keep the record"), (status = "default", body = Problem)))]
-async fn records(State(validator): Shared, body: Bytes) -> Result<Response, Error> {
-    let mut answer = Vec::new();
-    for seat in &validator.seats {
-        answer = seat.bytes(Method::POST, "/v1/records", Some(body.clone().into())).await?;
-    }
-    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+/// Carries a submission to every seat and their receipts back; what they are worth, its sender finds out.
+#[utoipa::path(post, path = "/v1/records", request_body(content = [u8], content_type = "application/cbor"), responses((status = 200, body = RecordsTaken), (status = "default", body = Problem)))]
+async fn records(State(validator): Shared, body: Bytes) -> Result<Json<RecordsTaken>, Error> {
+    validator.submit(body).await.map(Json)
 }
 
 #[utoipa::path(get, path = "/v1/kms", responses((status = 200, body = KmsInfo), (status = "default", body = Problem)))]

@@ -25,6 +25,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod reconcile;
 pub mod store;
+mod submit;
 
 use std::{
     path::PathBuf,

@@ -13,7 +13,7 @@
 //! | `GET /v1/vms/{id\|name}/events?after=N` | | list of [`VmEvent`] |
 //! | `POST /v1/vms/{id\|name}/agent` | CBOR `AgentRequest` | CBOR `AgentResponse` |
 //! | `HEAD`, `PUT /v1/blobs/{sha256}` | bytes | |
-//! | `POST /v1/records` | CBOR, as a seat takes it | the seat's answer |
+//! | `POST /v1/records` | CBOR `SubmissionRequest`, as a seat takes it | [`RecordsTaken`] |
 //! | `GET /v1/kms` | | [`KmsInfo`] |
 //! | `GET /v1/host` | | the host's capabilities |
 //! | `GET /openapi.json`, `GET /healthz` | | |
@@ -154,4 +154,29 @@ pub struct KmsInfo {
     /// CBOR of the roster chain as a seat serves it, hexadecimal; it proves itself against the
     /// genesis that a tenant's manifest pins.
     pub roster: String,
+}
+
+/// What the seats answered to a submission, carried unchanged.
+///
+/// The validator's word proves nothing: whoever sent the submission counts the receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RecordsTaken {
+    /// CBOR of each signed receipt as a seat gave it, hexadecimal.
+    pub receipts: Vec<String>,
+    /// What other seats said instead; not signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<SeatRefusal>,
+}
+
+/// Why a seat gave no receipt, by the validator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SeatRefusal {
+    /// Its place among the validator's seats, beginning at 1.
+    pub seat: u8,
+    /// What it said, or what became of the call.
+    pub problem: crate::problem::Problem,
 }

@@ -1,6 +1,8 @@
 //! Why is a record refused?
 
-use crate::{AppId, KmsId, MAXIMUM_SEATS};
+use casemate_crypto::hash::Sha256;
+
+use crate::{AppId, KmsId, MAXIMUM_SEATS, ReceiptFault, SeenRoster, Taken};
 
 /// Why a record is refused; one variant per check.
 #[derive(Debug, thiserror::Error)]
@@ -160,4 +162,57 @@ pub enum Error {
         /// Most rosters accepted.
         maximum: usize,
     },
+    /// A chain that ends before a roster that was seen.
+    #[error(
+        "the chain ends at roster {found}, roster {} was seen before; whoever serves it holds back the newer \
+         ones",
+        seen.number
+    )]
+    RosterOlder {
+        /// Number of the chain's newest roster.
+        found: u64,
+        /// What was seen.
+        seen: SeenRoster,
+    },
+    /// A chain with another roster in the place of one that was seen.
+    #[error(
+        "roster {} is {} in this chain, {} was seen before: the operators signed two, do not trust them",
+        seen.number, found.short(), seen.digest.short()
+    )]
+    RosterOtherThanSeen {
+        /// Digest of the roster with that number.
+        found: Sha256,
+        /// What was seen.
+        seen: SeenRoster,
+    },
+    /// More receipts than are looked at.
+    #[error("{found} receipts, at most {maximum} are looked at")]
+    ReceiptCount {
+        /// Receipts found.
+        found: usize,
+        /// Most that are looked at.
+        maximum: usize,
+    },
+    /// Too few seats signed that they took a submission.
+    #[error(
+        "{} of the {needed} seats that are needed signed that they took {expected}{}",
+        found.len(), listed(found, faults)
+    )]
+    TooFewReceipts {
+        /// What they were to take.
+        expected: Taken,
+        /// The seats that signed, by index.
+        found: Vec<u8>,
+        /// q.
+        needed: usize,
+        /// Why other receipts do not count.
+        faults: Vec<ReceiptFault>,
+    },
+}
+
+/// ` (seats 1, 3)`, and `; ` and each fault.
+fn listed(seats: &[u8], faults: &[ReceiptFault]) -> String {
+    let seats: Vec<_> = seats.iter().map(u8::to_string).collect();
+    let seats = if seats.is_empty() { String::new() } else { format!(" (seats {})", seats.join(", ")) };
+    faults.iter().fold(seats, |text, fault| format!("{text}; {fault}"))
 }

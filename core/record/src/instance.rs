@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{AppId, InstanceId, Record, Stamp, VolumeName};
+use crate::{AppId, InstanceId, Record, Stamp, Taken, VolumeName};
 
 /// The owner's word that an instance of the app exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +52,16 @@ pub struct VolumeRecord {
     /// What to do.
     #[n(4)]
     pub action: VolumeAction,
+}
+
+impl VolumeRecord {
+    /// What is true at a seat once it has taken this record.
+    pub fn outcome(&self) -> Taken {
+        match self.action {
+            VolumeAction::Erase => Taken::Erased { number: self.number },
+            VolumeAction::Restore(stamp) => Taken::Restored { number: self.number, counter: stamp.counter },
+        }
+    }
 }
 
 impl Record for VolumeRecord {

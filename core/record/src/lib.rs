@@ -3,7 +3,8 @@
 //! An app is named by the hash of its [`Genesis`]; its owner signs [`AuthorityRecord`]s (which
 //! workload, under which policy), [`InstanceRecord`]s, [`VolumeRecord`]s and [`Order`]s. A key service
 //! is named by the hash of its [`KmsGenesis`]; its seats stand in a chain of [`Roster`]s. Numbers only
-//! rise, and a signature over one kind of record is a signature over no other.
+//! rise, and a signature over one kind of record is a signature over no other. What a seat took of an
+//! owner it says in a signed [`SubmissionReceipt`].
 //!
 //! ```
 //! use casemate_crypto::sign::SigningKey;
@@ -31,6 +32,7 @@ mod identifier;
 mod instance;
 mod kms;
 mod order;
+mod receipt;
 mod roster;
 mod signed;
 mod stamp;
@@ -42,7 +44,8 @@ pub use identifier::{AppId, BootId, InstanceId, KmsId, PolicyDigest, Salt, Volum
 pub use instance::{InstanceRecord, VolumeAction, VolumeRecord};
 pub use kms::{Birth, KmsGenesis, SignedBirth, Subset, SubsetCommitment};
 pub use order::{Order, OrderAction};
-pub use roster::{MAXIMUM_SEATS, Roster, RosterChain, Seat, SeatSignature, SignedRoster};
+pub use receipt::{Confirmed, ReceiptFault, SubmissionReceipt, Taken};
+pub use roster::{MAXIMUM_SEATS, Roster, RosterChain, Seat, SeatSignature, SeenRoster, SignedRoster};
 pub use signed::{Record, Signed};
 pub use stamp::Stamp;
-pub use submission::{Submission, SubmissionTaken};
+pub use submission::{Submission, SubmissionNonce, SubmissionRequest};

@@ -7,6 +7,7 @@ use casemate_crypto::{
     sign::{PublicKey, Signature, SigningKey},
 };
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, KmsGenesis, KmsId, kms::check_threshold, signed::signing_input};
 
@@ -75,6 +76,11 @@ impl Roster {
         self.seats.iter().find(|seat| seat.signing == *signing)
     }
 
+    /// What to remember of it, so that no older or other one is taken later.
+    pub fn seen(&self) -> SeenRoster {
+        SeenRoster { number: self.number, digest: self.digest() }
+    }
+
     /// Checks what a roster must satisfy on its own.
     ///
     /// # Errors
@@ -102,6 +108,16 @@ impl Roster {
         }
         Ok(())
     }
+}
+
+/// What is remembered of the newest roster of a key service that was ever verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenRoster {
+    /// Its number.
+    pub number: u64,
+    /// Its digest.
+    pub digest: Sha256,
 }
 
 /// A seat's signature under a record that several sign.
@@ -241,6 +257,15 @@ impl RosterChain {
     /// # Errors
     /// [`Error::KmsIdMismatch`] if this is another service, [`Error::ChainLength`], and those of each step.
     pub fn verify(&self, pinned: &KmsId) -> Result<Roster, Error> {
+        self.verify_since(pinned, None)
+    }
+
+    /// As [`RosterChain::verify`], for a caller who has seen a roster of this service before: the chain
+    /// must hold that very roster, or later ones after it.
+    ///
+    /// # Errors
+    /// [`Error::RosterOlder`], [`Error::RosterOtherThanSeen`], and as [`RosterChain::verify`].
+    pub fn verify_since(&self, pinned: &KmsId, seen: Option<&SeenRoster>) -> Result<Roster, Error> {
         let found = self.genesis.kms_id();
         if found != *pinned {
             return Err(Error::KmsIdMismatch { expected: *pinned, found });
@@ -250,9 +275,19 @@ impl RosterChain {
         }
         let mut current: Option<Roster> = None;
         for signed in &self.rosters {
-            current = Some(signed.verify(&self.genesis, current.as_ref())?);
+            let roster = signed.verify(&self.genesis, current.as_ref())?;
+            if let Some(seen) = seen.filter(|seen| seen.number == roster.number) {
+                let found = roster.digest();
+                if found != seen.digest {
+                    return Err(Error::RosterOtherThanSeen { found, seen: *seen });
+                }
+            }
+            current = Some(roster);
         }
         let roster = current.expect("the chain is not empty");
+        if let Some(seen) = seen.filter(|seen| seen.number > roster.number) {
+            return Err(Error::RosterOlder { found: roster.number, seen: *seen });
+        }
         self.birth.verify(&roster)?;
         Ok(roster)
     }

@@ -16,7 +16,8 @@ use casemate_crypto::{
 };
 use casemate_evidence::ReportData;
 use casemate_record::{
-    AppId, Birth, BootId, InstanceId, PolicyDigest, Roster, Signed, VolumeName, WorkloadDigest,
+    AppId, Birth, BootId, InstanceId, PolicyDigest, Roster, Signed, SubmissionReceipt, SubmissionRequest,
+    Taken, VolumeName, WorkloadDigest,
 };
 use casemate_verify::{Accepted, Code, TrustClass};
 use rand_core::CryptoRng;
@@ -163,6 +164,25 @@ impl Seat {
     pub fn challenge(&self, keeper: &ChallengeKeeper, rng: &mut impl CryptoRng, now_ms: u64) -> SeatResponse {
         let challenge = keeper.issue(rng, now_ms);
         SeatResponse::Challenge(ChallengeReply { challenge, roster_digest: self.roster_digest })
+    }
+
+    /// Says that a submission is on this seat's disk, and what is true since. Not before it is.
+    pub fn receipt(
+        &self,
+        request: &SubmissionRequest,
+        taken: Taken,
+        now_ms: u64,
+    ) -> Signed<SubmissionReceipt> {
+        let receipt = SubmissionReceipt {
+            kms_id: self.roster.kms_id,
+            roster_digest: self.roster_digest,
+            seat: self.index,
+            nonce: request.nonce,
+            submission_digest: request.submission.digest(),
+            taken,
+            time_ms: now_ms,
+        };
+        Signed::sign(&self.signing, &receipt)
     }
 
     /// Says no to the request with this transcript: the check and what was found, signed.

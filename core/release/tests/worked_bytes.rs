@@ -12,8 +12,8 @@ use casemate_crypto::{
 };
 use casemate_record::{
     AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, KmsGenesis, Order,
-    OrderAction, PolicyDigest, Roster, Seat, Signed, Subset, UpgradeRule, VolumeAction, VolumeName,
-    VolumeRecord, WorkloadDigest,
+    OrderAction, PolicyDigest, Roster, Seat, Signed, Submission, SubmissionReceipt, SubmissionRequest,
+    Subset, Taken, UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
 };
 use casemate_release::{
     derive::{KeyInput, KeyPurpose, SubsetSecrets},
@@ -151,9 +151,28 @@ fn records_as_documented() {
         action: OrderAction::DeliverSecrets,
         payload_digest: sha256(b"payload"),
     };
+    let instance_record =
+        Signed::sign(&owner(), &InstanceRecord { app_id: app(), instance: instance(), number: 1 });
+    let request =
+        SubmissionRequest { nonce: [16; 32].into(), submission: Submission::Instance(instance_record) };
+    let receipt = SubmissionReceipt {
+        kms_id: kms().kms_id(),
+        roster_digest: roster().digest(),
+        seat: 1,
+        nonce: request.nonce,
+        submission_digest: request.submission.digest(),
+        taken: Taken::Instance { number: 1 },
+        time_ms: 1_767_225_600_000,
+    };
     holds(
         "records.md",
         &[
+            ("submission request", request.to_bytes()),
+            ("submission digest", request.submission.digest().as_bytes().to_vec()),
+            ("signed submission receipt", Signed::sign(&seat(), &receipt).to_bytes()),
+            ("taken authority", to_cbor(&Taken::Authority { number: 1 })),
+            ("taken erased", to_cbor(&volume(VolumeAction::Erase).outcome())),
+            ("taken restored", to_cbor(&volume(VolumeAction::Restore(stamp)).outcome())),
             ("genesis", to_cbor(&genesis())),
             ("app id", app().as_bytes().to_vec()),
             ("authority record", to_cbor(&authority)),

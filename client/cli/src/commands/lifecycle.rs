@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use casemate_record::Submission;
+use casemate_record::{Confirmed, Submission};
 
 use crate::{
     Error,
@@ -11,6 +11,7 @@ use crate::{
     commands::{Context, verify::validator_of},
     deployment::Deployment,
     exit, key,
+    key_service::KeyService,
 };
 
 /// Stop a VM in order; its volumes stay
@@ -85,10 +86,11 @@ pub async fn down(context: &Context, arguments: Down) -> Result<u8, Error> {
         Ok(_) | Err(ApiError::NoVm { .. }) => {}
         Err(other) => return Err(other.into()),
     }
+    let mut erased = None;
     if arguments.volumes {
         // First the keys, then the disks: a disk that a host kept is then worth nothing.
         step.say("erasing volumes at the key service");
-        erase(context, &validator, name).await?;
+        erased = Some(erase(context, &validator, name).await?);
     }
     match validator.remove(name, arguments.volumes).await {
         Ok(_) => settle_removed(&validator, name).await?,
@@ -98,18 +100,26 @@ pub async fn down(context: &Context, arguments: Down) -> Result<u8, Error> {
     if arguments.volumes {
         Deployment::forget(&context.home, name)?;
     }
-    let rest = if arguments.volumes { "; its volumes are erased" } else { "" };
+    let rest = erased.map_or_else(String::new, |confirmed| {
+        let (seats, all) = (confirmed.seats.len(), confirmed.seat_count);
+        format!("; its volumes are erased, signed by {seats} of {all} seats")
+    });
     step.done(&format!("{name} is removed{rest}"));
     Ok(exit::DONE)
 }
 
-async fn erase(context: &Context, validator: &Validator, name: &str) -> Result<(), Error> {
+/// Has the seats destroy what the volume's keys are made of. Only their receipts say that they did; the
+/// instance is kept until then, so that the command can be repeated.
+async fn erase(context: &Context, validator: &Validator, name: &str) -> Result<Confirmed, Error> {
     let deployment = Deployment::open(&context.home, name)?;
     let owner = key::unlock(&context.home)?;
     let mut app = App::open(&deployment.folder)?;
+    let is_local = context.validator.is_none() && deployment.validator.is_none();
+    let service = KeyService::of(&mut app, validator, None, is_local).await?;
     let record = app.erase_volume(&owner, deployment.instance, casemate_workload::manifest::DATA_VOLUME)?;
-    validator.record(Submission::Volume(record).to_bytes()).await?;
-    app.forget_instance(name)
+    let confirmed = service.submit(validator, Submission::Volume(record)).await?;
+    app.forget_instance(name)?;
+    Ok(confirmed)
 }
 
 fn validator_for(context: &Context, name: &str) -> Result<Validator, Error> {

@@ -14,7 +14,7 @@ use casemate_api::{
 use casemate_canon::to_cbor;
 use casemate_crypto::{hash::sha256, sign::SigningKey};
 use casemate_measure::shape::Shape;
-use casemate_record::{InstanceId, KmsId, RosterChain, Submission};
+use casemate_record::{Confirmed, InstanceId, KmsId, Submission};
 use casemate_verify::{AcceptSimulated, Outcome, TrustClass, Workload};
 use casemate_workload::Manifest;
 use serde::Serialize;
@@ -27,7 +27,9 @@ use crate::{
     deployment::Deployment,
     exit,
     guest_image::{self, GuestImage},
-    key, local,
+    key,
+    key_service::KeyService,
+    local,
     oci::Converted,
     output::{Step, size},
     policy::{self, PolicyFile},
@@ -124,12 +126,8 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
             validator
         }
     };
-    let chain = verified_chain(&validator.roster_chain().await?)?;
-
-    let kms_id = chain.genesis.kms_id();
-    app.use_kms(kms_id, arguments.kms, context.validator.is_none())?;
-    let threshold =
-        chain.verify(&kms_id).map_err(|source| Error::Roster { source: Box::new(source) })?.threshold;
+    let service = KeyService::of(&mut app, &validator, arguments.kms, context.validator.is_none()).await?;
+    let (kms_id, threshold) = (service.roster().kms_id, service.roster().threshold);
     let (manifest, files) = project.manifest(&name, &images, app.id(), kms_id, threshold)?;
     let digest = manifest.digest();
     output.step("Workload", &format!("{name}  digest {}", digest.short()));
@@ -148,9 +146,11 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         },
         Submission::Instance(instance_record.clone()),
     ];
+    let mut recorded = Vec::new();
     for submission in submissions {
-        validator.record(submission.to_bytes()).await?;
+        recorded.push(service.submit(&validator, submission).await?);
     }
+    output.step("Recorded", &confirmation(&recorded));
 
     let deployment = Deployment {
         name: name.clone(),
@@ -170,7 +170,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let launch = LaunchBundle {
         manifest: manifest.to_bytes(),
         genesis: to_cbor(&app.genesis),
-        roster_chain: chain.to_bytes(),
+        roster_chain: service.chain().to_bytes(),
         instance_record: instance_record.to_bytes(),
         files,
     };
@@ -262,12 +262,12 @@ async fn resolve_images(
     Ok(images)
 }
 
-fn verified_chain(bytes: &[u8]) -> Result<RosterChain, Error> {
-    let refused = |source| Error::Roster { source: Box::new(source) };
-    let chain = RosterChain::from_bytes(bytes).map_err(refused)?;
-    // Whole in itself; whether it is the right service is for `App::use_kms`.
-    chain.verify(&chain.genesis.kms_id()).map_err(refused)?;
-    Ok(chain)
+/// `authority record 3, instance record 1: signed by 1 of 1 seats`.
+fn confirmation(recorded: &[Confirmed]) -> String {
+    let records: Vec<_> = recorded.iter().map(|confirmed| confirmed.taken.to_string()).collect();
+    let fewest = recorded.iter().map(|confirmed| confirmed.seats.len()).min().unwrap_or_default();
+    let all = recorded.first().map_or(0, |confirmed| confirmed.seat_count);
+    format!("{}: signed by {fewest} of {all} seats", records.join(", "))
 }
 
 fn read_or_create_policy(
