@@ -16,7 +16,12 @@
 
 pub mod bundle;
 pub mod snp;
+pub mod tpm;
 pub mod x509;
+
+mod reader;
+
+pub use reader::Truncated;
 
 casemate_canon::byte_type! {
     /// What the hardware measured at launch: 48 bytes, a SHA-384 chain on SNP and TDX.

@@ -147,6 +147,18 @@ pub enum Error {
     NoNextUpdate,
 }
 
+impl PublicKey {
+    /// Reads a DER `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7).
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Malformed`], [`Error::PublicKeyKind`], [`Error::PublicKeyShape`].
+    pub fn parse_spki(bytes: &[u8]) -> Result<Self, Error> {
+        check_length(bytes, Certificate::MAXIMUM_LEN)?;
+        let spki = x509_cert::spki::SubjectPublicKeyInfoOwned::from_der(bytes).map_err(Error::Malformed)?;
+        read_public_key(&spki)
+    }
+}
+
 impl Certificate {
     /// Greatest length accepted, in bytes.
     pub const MAXIMUM_LEN: usize = 16 * 1024;
@@ -157,7 +169,13 @@ impl Certificate {
     /// Every variant of [`Error`] but those of PEM and revocation lists.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         check_length(bytes, Self::MAXIMUM_LEN)?;
-        Self::read(bytes, bytes)
+        let certificate = Self::read(bytes)?;
+        // The library reads names in any order; DER has one.
+        match names_are_ordered(bytes) {
+            Ok(true) => Ok(certificate),
+            Ok(false) => Err(Error::Malformed(der::ErrorKind::SetOrdering.into())),
+            Err(error) => Err(Error::Malformed(error)),
+        }
     }
 
     /// Reads one certificate as devices carry it, and says how it departs from DER: padding after it, or
@@ -177,14 +195,13 @@ impl Certificate {
                 return Err(Error::Malformed(der::ErrorKind::TrailingData { decoded, remaining }.into()));
             }
         }
-        let ordered = with_ordered_names(bytes).map_err(Error::Malformed)?;
-        let oddities = Oddities { unordered_name: ordered != bytes, padding_len: padding.len() };
-        Ok((Self::read(bytes, &ordered)?, oddities))
+        let unordered_name = !names_are_ordered(bytes).map_err(Error::Malformed)?;
+        let oddities = Oddities { unordered_name, padding_len: padding.len() };
+        Ok((Self::read(bytes)?, oddities))
     }
 
-    /// `ordered` is `bytes`, or differs from them in the order of its names.
-    fn read(bytes: &[u8], ordered: &[u8]) -> Result<Self, Error> {
-        let fields = x509_cert::Certificate::from_der(ordered).map_err(Error::Malformed)?;
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let fields = x509_cert::Certificate::from_der(bytes).map_err(Error::Malformed)?;
         let tbs = fields.tbs_certificate();
         if tbs.version() != x509_cert::Version::V3 {
             return Err(Error::Version);
@@ -491,21 +508,18 @@ pub(crate) fn elements(der: &[u8], outer: &Range<usize>) -> Result<Vec<Range<usi
     Ok(found)
 }
 
-/// The certificate with the parts of its issuer's and its subject's names in DER's order (X.690 §11.6).
-fn with_ordered_names(certificate: &[u8]) -> Result<Vec<u8>, der::Error> {
-    let mut ordered = certificate.to_vec();
+/// Whether the parts of the issuer's and the subject's names are in DER's order (X.690 §11.6).
+fn names_are_ordered(certificate: &[u8]) -> Result<bool, der::Error> {
     let signed = elements(certificate, &first_element(certificate)?)?;
     // TBSCertificate of version 3 (RFC 5280 §4.1): version, serial number, signature, issuer, validity, subject.
     for name in [signed.get(3), signed.get(5)].into_iter().flatten() {
         for part in elements(certificate, name)? {
-            let mut attributes = elements(certificate, &part)?;
-            let Some(start) = attributes.first().map(|first| first.start) else { continue };
-            attributes.sort_by(|a, b| certificate[a.clone()].cmp(&certificate[b.clone()]));
-            let sorted: Vec<u8> = attributes.into_iter().flat_map(|at| certificate[at].to_vec()).collect();
-            ordered[start..start + sorted.len()].copy_from_slice(&sorted);
+            if !elements(certificate, &part)?.is_sorted_by_key(|at| &certificate[at.clone()]) {
+                return Ok(false);
+            }
         }
     }
-    Ok(ordered)
+    Ok(true)
 }
 
 /// Where the first element inside the outer sequence lies: what the signature covers.

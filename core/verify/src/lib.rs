@@ -28,7 +28,10 @@
 //! caller's. Accepted evidence says nothing about availability or side channels.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
+pub mod signature;
 pub mod snp;
+pub mod tpm;
 
 mod appraise;
 mod expectations;
