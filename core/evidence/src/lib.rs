@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod eventlog;
+pub mod ima;
 pub mod snp;
 pub mod tpm;
 pub mod x509;

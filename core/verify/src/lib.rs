@@ -29,6 +29,8 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
+pub mod eventlog;
+pub mod ima;
 pub mod signature;
 pub mod snp;
 pub mod tpm;
