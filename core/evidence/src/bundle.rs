@@ -4,6 +4,7 @@
 //! Specified in `docs/reference/evidence-bundle.md`. The items are not yet parsed: which of them are
 //! evidence of what is asked in their own modules.
 
+use casemate_crypto::sign;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -36,6 +37,15 @@ pub enum Item {
     /// Which session of which instance made the bundle.
     #[n(5)]
     Session(#[n(0)] Session),
+    /// A TDX quote; see [`crate::intel::Quote`].
+    #[n(16)]
+    TdxQuote(#[n(0)] ByteVec),
+    /// An SGX quote; see [`crate::intel::Quote`].
+    #[n(17)]
+    SgxQuote(#[n(0)] ByteVec),
+    /// What Intel publishes about the platform of either.
+    #[n(18)]
+    IntelCollateral(#[n(0)] IntelCollateral),
 }
 
 /// A chain from the report's signing key to a root, each certificate in DER.
@@ -50,6 +60,42 @@ pub struct SnpCertificates {
     /// ARK.
     #[n(2)]
     pub root: ByteVec,
+}
+
+/// What Intel publishes about a kind of platform, as far as a quote does not carry it; certificates and
+/// lists in DER.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct IntelCollateral {
+    /// TCB info: the JSON text that is signed.
+    #[n(0)]
+    pub tcb_info: ByteVec,
+    /// Over the TCB info.
+    #[n(1)]
+    pub tcb_info_signature: sign::Signature,
+    /// Intel SGX TCB Signing, as it signed the TCB info.
+    #[n(2)]
+    pub tcb_info_signer: ByteVec,
+    /// Identity of the Quoting Enclave: the JSON text that is signed.
+    #[n(3)]
+    pub qe_identity: ByteVec,
+    /// Over the identity.
+    #[n(4)]
+    pub qe_identity_signature: sign::Signature,
+    /// Intel SGX TCB Signing, as it signed the identity.
+    #[n(5)]
+    pub qe_identity_signer: ByteVec,
+    /// Intel SGX Root CA.
+    #[n(6)]
+    pub root: ByteVec,
+    /// The root's revocation list.
+    #[n(7)]
+    pub root_revocation_list: ByteVec,
+    /// The revocation list of the authority of the PCK.
+    #[n(8)]
+    pub pck_revocation_list: ByteVec,
+    /// PCK certificate, its authority and the root, for a quote that names its PCK only; else empty.
+    #[n(9)]
+    pub pck_chain: Vec<ByteVec>,
 }
 
 /// What a guest commits to in the report data of purpose `sess`, apart from the nonce and the manifest.
@@ -159,6 +205,30 @@ impl Bundle {
         })
     }
 
+    /// The TDX quote.
+    pub fn tdx_quote(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::TdxQuote(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The SGX quote.
+    pub fn sgx_quote(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::SgxQuote(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// Intel's collateral carried along.
+    pub fn intel_collateral(&self) -> Option<&IntelCollateral> {
+        self.items.iter().find_map(|item| match item {
+            Item::IntelCollateral(collateral) => Some(collateral),
+            _ => None,
+        })
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> Option<&[u8]> {
         self.items.iter().find_map(|item| match item {
@@ -185,6 +255,9 @@ impl Item {
             Item::SnpRevocationList(_) => 3,
             Item::Manifest(_) => 4,
             Item::Session(_) => 5,
+            Item::TdxQuote(_) => 16,
+            Item::SgxQuote(_) => 17,
+            Item::IntelCollateral(_) => 18,
         }
     }
 }

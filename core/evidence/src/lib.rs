@@ -11,13 +11,15 @@
 //! ```
 //!
 //! Parsing proves nothing: who signed the bytes, and whether that is good enough, is asked in
-//! `casemate_verify`. Each kind of evidence is a module; no module knows another.
+//! `casemate_verify`. Each kind of evidence is a module. `intel` reads the quotes in
+//! which `sgx` and `tdx` reports come; else no module knows another.
 #![forbid(unsafe_code)]
 
 pub mod bundle;
-pub mod eventlog;
-pub mod ima;
+pub mod intel;
+pub mod sgx;
 pub mod snp;
+pub mod tdx;
 pub mod tpm;
 pub mod x509;
 
