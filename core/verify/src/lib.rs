@@ -29,10 +29,11 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
-pub mod eventlog;
-pub mod ima;
+pub mod intel;
+pub mod sgx;
 pub mod signature;
 pub mod snp;
+pub mod tdx;
 pub mod tpm;
 
 mod appraise;
@@ -45,7 +46,7 @@ mod verifier;
 pub use appraise::{Accepted, Appraisal};
 pub use expectations::{Channel, Expectations, Freshness, LaunchMeasurement, ReferenceValue, Workload};
 pub use policy::{Policy, PolicyError};
-pub use trust::{AcceptSimulated, AmdRoot, Roots, SimulatedRoot, TrustClass};
+pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TrustClass};
 pub use verdict::{
     Carried, Claims, Code, Comparison, Details, FreshnessSlot, Node, NotEstablished, Outcome, Platform,
     Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,

@@ -48,6 +48,13 @@ pub struct AmdRoot {
     pub product: Product,
 }
 
+/// A root key of Intel, named in the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntelRoot {
+    /// Digest of the key.
+    pub key_digest: Sha256,
+}
+
 /// A root key of a simulated TEE, named in the same way. It endorses any product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SimulatedRoot {
@@ -59,18 +66,19 @@ pub struct SimulatedRoot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     amd: Vec<AmdRoot>,
+    intel: Vec<IntelRoot>,
     simulated: Vec<SimulatedRoot>,
 }
 
 impl Roots {
     /// The roots of every vendor that Casemate knows, and nothing else.
     pub fn builtin() -> Self {
-        Self::none().with_amd()
+        Self::none().with_amd().with_intel()
     }
 
     /// No root at all.
     pub fn none() -> Self {
-        Self { amd: Vec::new(), simulated: Vec::new() }
+        Self { amd: Vec::new(), intel: Vec::new(), simulated: Vec::new() }
     }
 
     /// These roots and AMD's of Milan, Genoa and Turin.
@@ -79,9 +87,15 @@ impl Roots {
         self
     }
 
+    /// These roots and Intel's.
+    pub fn with_intel(mut self) -> Self {
+        self.intel = vec![INTEL_ROOT];
+        self
+    }
+
     /// Whether no root is here at all.
     pub fn is_empty(&self) -> bool {
-        self.amd.is_empty() && self.simulated.is_empty()
+        self.amd.is_empty() && self.intel.is_empty() && self.simulated.is_empty()
     }
 
     /// These roots and simulated ones. A key that is a vendor's as well stays the vendor's.
@@ -95,6 +109,11 @@ impl Roots {
         &self.amd
     }
 
+    /// Intel's roots.
+    pub fn intel(&self) -> &[IntelRoot] {
+        &self.intel
+    }
+
     /// Roots of simulated TEEs.
     pub fn simulated(&self) -> &[SimulatedRoot] {
         &self.simulated
@@ -105,6 +124,16 @@ impl Roots {
             return Some(Anchor::Amd(root.product));
         }
         self.simulated.iter().any(|root| root.key_digest == *key_digest).then_some(Anchor::Simulated)
+    }
+
+    /// Whether chains of Intel platforms may end at this key, and what stands behind it then. A root of
+    /// AMD endorses nothing of Intel.
+    pub(crate) fn find_intel(&self, key_digest: &Sha256) -> Option<TrustClass> {
+        if self.intel.iter().any(|root| root.key_digest == *key_digest) {
+            return Some(TrustClass::Real);
+        }
+        let simulated = self.simulated.iter().any(|root| root.key_digest == *key_digest);
+        simulated.then_some(TrustClass::Simulated)
     }
 }
 
@@ -140,6 +169,11 @@ const AMD_ROOTS: [AmdRoot; 3] = [
         product: Product::Turin,
     },
 ];
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of Intel SGX Root CA, as Intel publishes it
+/// (<https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer>).
+const INTEL_ROOT: IntelRoot =
+    IntelRoot { key_digest: digest(*b"a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e") };
 
 const fn digest(text: [u8; 64]) -> Sha256 {
     const fn digit(byte: u8) -> u8 {

@@ -3,16 +3,18 @@
 use casemate_crypto::Provider;
 use casemate_crypto::hash::{Sha256, sha256};
 use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::intel::{Body, Quote};
 use casemate_evidence::snp::Report;
 
 use crate::appraise::{Appraisal, Genuine, rule};
 use crate::expectations::Expectations;
+use crate::intel::{self, Collateral};
 use crate::policy::Policy;
-use crate::snp;
 use crate::trust::{AcceptSimulated, Roots};
 use crate::verdict::{
     Code, Comparison, Node, NotEstablished, Outcome, Platform, Value, Verdict, not_genuine,
 };
+use crate::{sgx, snp, tdx};
 
 /// Everything that stays the same from one appraisal to the next.
 #[derive(Clone, Copy)]
@@ -33,6 +35,14 @@ pub struct Verifier<'a> {
 pub struct Endorsements {
     /// Of an SEV-SNP report.
     pub snp: Option<snp::Endorsements>,
+    /// Of a TDX or SGX quote.
+    pub intel: Option<Collateral>,
+}
+
+impl From<Collateral> for Endorsements {
+    fn from(collateral: Collateral) -> Self {
+        Self { intel: Some(collateral), ..Self::default() }
+    }
 }
 
 impl From<snp::Endorsements> for Endorsements {
@@ -66,6 +76,10 @@ impl Verifier<'_> {
                 let elsewhere = endorsements.and_then(|endorsements| endorsements.snp.as_ref());
                 self.authenticate_snp(bundle, elsewhere, now_ms).map(|genuine| Box::new(genuine) as _)
             }
+            Platform::Tdx | Platform::Sgx => {
+                let elsewhere = endorsements.and_then(|endorsements| endorsements.intel.as_ref());
+                self.authenticate_intel(bundle, platform, elsewhere, now_ms)
+            }
         };
         self.appraise(genuine, manifest, expectations, now_ms)
     }
@@ -88,6 +102,26 @@ impl Verifier<'_> {
             Ok(genuine) => self.policy.appraise(&genuine, expectations, self.accept_simulated, now_ms),
             Err(failed) => self.hearsay(Outcome::NotGenuine, failed),
         }
+    }
+
+    /// Appraises a TDX or SGX quote by itself at time `now_ms` (milliseconds since 1970).
+    pub fn verify_quote(
+        &self,
+        quote: &[u8],
+        collateral: &Collateral,
+        expectations: &Expectations,
+        now_ms: u64,
+    ) -> Appraisal {
+        let quote = match Quote::parse(quote) {
+            Ok(quote) => quote,
+            Err(error) => return self.hearsay(Outcome::NotGenuine, intel::unreadable_quote(&error)),
+        };
+        let platform = platform_of(&quote);
+        if !self.policy.has_rules(platform) {
+            return self.hearsay(Outcome::Refused, rule::no_rules(platform));
+        }
+        let genuine = self.authenticate_quote(quote, collateral, now_ms);
+        self.appraise(genuine, None, expectations, now_ms)
     }
 
     fn appraise(
@@ -133,6 +167,39 @@ impl Verifier<'_> {
             .map_err(|error| snp::not_genuine(&error))
     }
 
+    fn authenticate_intel(
+        &self,
+        bundle: &Bundle,
+        platform: Platform,
+        elsewhere: Option<&Collateral>,
+        now_ms: u64,
+    ) -> Result<Box<dyn Genuine>, Node> {
+        let bytes = bundle.tdx_quote().or(bundle.sgx_quote()).expect("the bundle was found to hold a quote");
+        let quote = Quote::parse(bytes).map_err(|error| intel::unreadable_quote(&error))?;
+        if platform_of(&quote) != platform {
+            return Err(intel::wrong_tee(platform_of(&quote).name(), platform.name()));
+        }
+        let carried = bundle.intel_collateral().map(Collateral::from_bundle_item).transpose();
+        let carried = carried.map_err(|error| intel::unreadable_collateral(&error))?;
+        let collateral = carried.as_ref().or(elsewhere).ok_or_else(intel::missing_collateral)?;
+        self.authenticate_quote(quote, collateral, now_ms)
+    }
+
+    fn authenticate_quote(
+        &self,
+        quote: Quote,
+        collateral: &Collateral,
+        now_ms: u64,
+    ) -> Result<Box<dyn Genuine>, Node> {
+        let genuine: Result<Box<dyn Genuine>, _> = match quote.body() {
+            Body::Tdx(_) => tdx::authenticate(quote, collateral, self.roots, now_ms, self.provider)
+                .map(|genuine| Box::new(genuine) as _),
+            Body::Sgx(_) => sgx::authenticate(quote, collateral, self.roots, now_ms, self.provider)
+                .map(|genuine| Box::new(genuine) as _),
+        };
+        genuine.map_err(|error| intel::not_genuine(&error))
+    }
+
     /// The verdict on evidence that nobody vouches for, or that nobody looked into: one failed check, and
     /// nothing else, since whatever the evidence says is hearsay.
     fn hearsay(&self, outcome: Outcome, failed: Node) -> Appraisal {
@@ -169,6 +236,8 @@ fn platform(bundle: &Bundle) -> Result<Platform, Node> {
         .iter()
         .filter_map(|item| match item {
             Item::SnpReport(_) => Some(Platform::Snp),
+            Item::TdxQuote(_) => Some(Platform::Tdx),
+            Item::SgxQuote(_) => Some(Platform::Sgx),
             _ => None,
         })
         .collect();
@@ -181,5 +250,12 @@ fn platform(bundle: &Bundle) -> Result<Platform, Node> {
             Comparison::Equal,
             "evidence of one platform",
         )),
+    }
+}
+
+fn platform_of(quote: &Quote) -> Platform {
+    match quote.body() {
+        Body::Tdx(_) => Platform::Tdx,
+        Body::Sgx(_) => Platform::Sgx,
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! The vectors are not part of the project. Without them these tests say so and pass, except in CI.
 
+mod vector;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use casemate_crypto::{AwsLc, Provider, RustCrypto};
 use casemate_evidence::snp::{Leaf, Product, Report, SigningKeyKind, TcbVersion};
@@ -17,6 +18,7 @@ use casemate_verify::{
     AcceptSimulated, Channel, Code, Expectations, Freshness, Policy, Roots, TrustClass, Verifier, Workload,
 };
 use serde_json::{Map, Value, json};
+use vector::{Vector, check_fields, for_each_vector, hex, iso_time, serial, unix_ms};
 
 const BACK_ENDS: [&dyn Provider; 2] = [&AwsLc, &RustCrypto];
 
@@ -77,40 +79,6 @@ fn snp_vectors_meet_a_policy_that_asks_for_vmpl_0() {
             assert_eq!(verdict.trust_class(), Some(TrustClass::Real), "{}", vector.name);
         }
     });
-}
-
-/// A vector's folder and its `vector.json`.
-struct Vector {
-    folder: PathBuf,
-    name: String,
-    json: Value,
-}
-
-fn for_each_vector(kind: &str, check: fn(&Vector)) {
-    let root = std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
-        return;
-    };
-    let (mut found, mut checked) = (0, 0);
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if !folder.is_dir() {
-            continue;
-        }
-        found += 1;
-        let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(folder.join("vector.json"))
-            .unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        println!("{kind}/{name}");
-        check(&Vector { folder, name, json });
-        checked += 1;
-    }
-    assert!(found > 0, "{} holds no vectors", root.join(kind).display());
-    assert_eq!(checked, found, "vectors were skipped");
 }
 
 fn check_report_vector(vector: &Vector) {
@@ -295,12 +263,6 @@ fn single_check(
     }
 }
 
-fn check_fields(vector: &Vector, fields: &Map<String, Value>, found: impl Fn(&str, &Value) -> Value) {
-    for (name, expected) in fields {
-        assert_eq!(found(name, expected), *expected, "{}: field {name}", vector.name);
-    }
-}
-
 fn report_field(report: &Report, product: Option<Product>, name: &str, expected: &Value) -> Value {
     let tcb = |version: TcbVersion| tcb_json(version, report, product);
     match name {
@@ -416,15 +378,15 @@ fn check_leaf_fields(vector: &Vector, certificate: &Certificate, fields: &Map<St
     assert_eq!(leaf.kind(), kind, "{}", vector.name);
 }
 
-impl Vector {
-    fn result(&self) -> String {
-        self.json["expected"]["result"].as_str().expect("a vector expects a result").to_owned()
-    }
+trait SnpVector {
+    fn pem(&self, name: &str) -> Vec<Certificate>;
+    fn leaf(&self) -> Option<Vec<u8>>;
+    fn endorsements(&self) -> Endorsements;
+    fn window(&self) -> Window;
+    fn times(&self) -> Vec<u64>;
+}
 
-    fn file(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.folder.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.name))
-    }
-
+impl SnpVector for Vector {
     fn pem(&self, name: &str) -> Vec<Certificate> {
         let text = String::from_utf8(self.file(name)).expect("PEM is text");
         Certificate::parse_pem(&text).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.name))
@@ -475,24 +437,4 @@ impl Window {
 
 fn product_named(name: &str) -> Product {
     Product::from_extension(name).unwrap_or_else(|| panic!("product {name:?}"))
-}
-
-fn hex(bytes: &[u8]) -> Value {
-    json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-}
-
-fn serial(bytes: &[u8]) -> String {
-    let number = bytes.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-    format!("{number:#x}")
-}
-
-fn unix_ms(text: &str) -> u64 {
-    let text = text.strip_suffix("+00:00").unwrap_or_else(|| panic!("{text:?} is not in UTC"));
-    let time: x509_cert::der::DateTime = format!("{text}Z").parse().expect("an RFC 3339 time");
-    u64::try_from(time.unix_duration().as_millis()).expect("a time after 1970")
-}
-
-fn iso_time(ms: u64) -> String {
-    let time = x509_cert::der::DateTime::from_unix_duration(std::time::Duration::from_millis(ms));
-    time.expect("a time before year 10000").to_string().replace('Z', "+00:00")
 }

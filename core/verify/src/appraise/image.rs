@@ -5,7 +5,12 @@ use crate::expectations::{LaunchMeasurement, ReferenceValue};
 use crate::policy::{MeasurementRule, NamedMeasurement, Policy};
 use crate::verdict::{Code, Comparison, Node, Source, Value};
 
-pub(super) fn image(policy: &Policy, found: &LaunchMeasurement, references: &[ReferenceValue]) -> Node {
+pub(super) fn image(
+    policy: &Policy,
+    found: &LaunchMeasurement,
+    references: &[ReferenceValue],
+    further: Vec<Node>,
+) -> Node {
     let check = |holds, expected: Vec<Value>, source| {
         let expected =
             if expected.is_empty() { Value::Word("a reference value") } else { Value::List(expected) };
@@ -34,7 +39,7 @@ pub(super) fn image(policy: &Policy, found: &LaunchMeasurement, references: &[Re
             check(list.iter().any(matches), listed, Source::Policy)
         }
     };
-    Node::group(Code::Image, vec![node])
+    Node::group(Code::Image, std::iter::once(node).chain(further).collect())
 }
 
 /// The reference value with this measurement.

@@ -54,6 +54,11 @@ pub trait Genuine: Sealed {
     /// failed check that says so ([`rule::no_rules`]).
     fn hardware(&self, policy: &Policy, circumstances: &Circumstances) -> Vec<Node>;
 
+    /// Further checks of what was launched, where a platform measures more than one value.
+    fn image(&self, _policy: &Policy) -> Vec<Node> {
+        Vec::new()
+    }
+
     /// The signed bytes, which name the evidence.
     fn evidence(&self) -> &[u8];
 }
@@ -163,7 +168,7 @@ impl Policy {
         let channel = freshness::channel(&expectations.channel, freshness.status);
         let groups = vec![
             Node::group(Code::Hardware, genuine.hardware(self, &circumstances)),
-            image::image(self, &facts.measurement, &expectations.images),
+            image::image(self, &facts.measurement, &expectations.images, genuine.image(self)),
             workload::workload(self, &facts.workload_slot, manifest, &expectations.workload),
             freshness,
             channel,

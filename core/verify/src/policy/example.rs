@@ -18,6 +18,7 @@ version = 1
 
 [roots]
 amd = "builtin"                    # AMD's root keys of Milan, Genoa and Turin; or "none"
+intel = "builtin"                  # Intel's root key; or "none"
 
 [simulated_roots]
 # Software in place of hardware: no confidentiality. Counts only if the caller accepts it as well.
@@ -72,6 +73,47 @@ rapl_disabled = "any"
 ciphertext_hiding = "any"
 alias_check = "required"           # AMD-SB-3015 (BadRAM)
 trusted_io = "any"
+
+[intel]                            # what Intel says of the platform, for TDX
+tcb_statuses = ["UpToDate"]        # not SWHardeningNeeded, ConfigurationNeeded, OutOfDate...
+accepted_advisories = "none"       # or a list such as "INTEL-SA-00615", or "any"
+minimum_tcb_evaluation_number = 17
+platforms = "any"                  # or a list of PPIDs, 32 digits each
+denied_platforms = "none"
+processors = "any"                 # or a list of FMSPCs, 12 digits each
+denied_processors = "none"
+smt = "any"                        # "required", "forbidden" or "any", as in the PCK certificate
+dynamic_platform = "any"
+cached_keys = "any"
+
+[tdx]
+minimum_report = "1.0"             # "1.5" names service TDs; quotes of version 4 cannot
+service_td = "none"                # or a list of MRSERVICETD, or "any"
+modules = "any"                    # or a list of MRSEAM
+xfam = "any"                       # or the most features that may be on, 16 digits
+mr_owner = "any"
+mr_owner_config = "any"
+
+[tdx.attributes]                   # "required", "forbidden" or "any"
+debug = "forbidden"
+hgs_plus_prof = "forbidden"
+perf_prof = "forbidden"
+pmt_prof = "forbidden"
+icssd = "any"
+lass = "any"
+sept_ve_disable = "required"
+migratable = "forbidden"
+pks = "any"
+key_locker = "any"
+tpa = "any"
+perfmon = "any"
+
+[tdx.registers]                    # "any" or lists; the launch measurement is below
+mrtd = "any"
+rtmr0 = "any"
+rtmr1 = "any"
+rtmr2 = "any"
+rtmr3 = "any"
 
 [image]
 measurements = "expected"          # what the Verifier computed; or a list of digests and image names

@@ -7,6 +7,7 @@ use casemate_evidence::snp::Tcb;
 use casemate_record::PolicyDigest;
 use serde::Deserialize;
 
+use super::intel::{IntelRules, IntelTable, SgxRules, SgxTable, TdxRules, TdxTable};
 use super::snp::{GuestTable, HardwareTable, PlatformTable, SnpRules, SnpTables};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
 use super::{
@@ -29,12 +30,15 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
             bytes,
         )?,
         snp: snp(file.roots.amd, file.hardware, file.minimum_tcb, file.guest_policy, file.platform)?,
+        intel: intel(file.roots.intel, file.intel, file.tdx.is_some() || file.sgx.is_some())?,
+        tdx: file.tdx.map(TdxRules::read).transpose()?,
+        sgx: file.sgx.map(SgxRules::read).transpose()?,
         measurements: measurements(file.image.measurements)?,
         workload: workload(file.workload)?,
         collateral: collateral(file.collateral)?,
         freshness: freshness(&file.freshness)?,
     };
-    if policy.snp.is_none() {
+    if policy.snp.is_none() && policy.intel.is_none() {
         return Err(PolicyError::NoPlatform);
     }
     if policy.roots().is_empty() {
@@ -74,6 +78,26 @@ fn snp(
         platform: platform.ok_or(missing("platform"))?,
     };
     SnpRules::read(&roots, tables).map(Some)
+}
+
+/// The rules of Intel platforms: needed by those of TDX and SGX, and of use to nothing else.
+fn intel(
+    roots: Option<String>,
+    table: Option<IntelTable>,
+    needed: bool,
+) -> Result<Option<IntelRules>, PolicyError> {
+    let missing = |missing| PolicyError::Incomplete {
+        platform: Platform::Tdx,
+        missing,
+        tables: "`roots.intel`, [intel], and [tdx] or [sgx]",
+    };
+    match (roots, table, needed) {
+        (None, None, false) => Ok(None),
+        (Some(roots), Some(table), true) => IntelRules::read(&roots, table).map(Some),
+        (None, ..) => Err(missing("roots.intel")),
+        (_, None, _) => Err(missing("intel")),
+        (_, _, false) => Err(missing("tdx")),
+    }
 }
 
 fn measurements(value: ListOrWord) -> Result<MeasurementRule, PolicyError> {
@@ -166,6 +190,9 @@ struct File {
     minimum_tcb: Option<BTreeMap<String, Tcb>>,
     guest_policy: Option<GuestTable>,
     platform: Option<PlatformTable>,
+    intel: Option<IntelTable>,
+    tdx: Option<TdxTable>,
+    sgx: Option<SgxTable>,
     image: ImageTable,
     workload: WorkloadTable,
     collateral: CollateralTable,
@@ -176,6 +203,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct RootsTable {
     amd: Option<String>,
+    intel: Option<String>,
 }
 
 #[derive(Deserialize)]

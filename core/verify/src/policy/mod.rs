@@ -7,6 +7,7 @@
 mod error;
 mod example;
 mod file;
+mod intel;
 mod snp;
 mod value;
 
@@ -17,6 +18,7 @@ use crate::expectations::LaunchMeasurement;
 use crate::trust::{Roots, SimulatedRoot};
 use crate::verdict::Platform;
 pub use error::PolicyError;
+pub(crate) use intel::{IntelRules, ServiceTdRule, SgxRules, TdxRules};
 pub(crate) use snp::SnpRules;
 
 /// What a Relying Party accepts. See [`Policy::example`] for the file.
@@ -25,6 +27,10 @@ pub struct Policy {
     pub(crate) digest: PolicyDigest,
     pub(crate) simulated_roots: Vec<Sha256>,
     pub(crate) snp: Option<SnpRules>,
+    /// Present if `tdx` or `sgx` is.
+    pub(crate) intel: Option<IntelRules>,
+    pub(crate) tdx: Option<TdxRules>,
+    pub(crate) sgx: Option<SgxRules>,
     pub(crate) measurements: MeasurementRule,
     pub(crate) workload: WorkloadRules,
     pub(crate) collateral: CollateralRules,
@@ -58,6 +64,9 @@ impl Policy {
         if self.snp.as_ref().is_some_and(|rules| rules.amd_roots) {
             roots = roots.with_amd();
         }
+        if self.intel.as_ref().is_some_and(|rules| rules.intel_roots) {
+            roots = roots.with_intel();
+        }
         roots.with_simulated(self.simulated_roots.iter().map(|digest| SimulatedRoot { key_digest: *digest }))
     }
 
@@ -65,6 +74,8 @@ impl Policy {
     pub fn has_rules(&self, platform: Platform) -> bool {
         match platform {
             Platform::Snp => self.snp.is_some(),
+            Platform::Tdx => self.tdx.is_some(),
+            Platform::Sgx => self.sgx.is_some(),
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct PlatformRules {
 }
 
 impl SnpRules {
-    pub fn read(roots: &str, tables: SnpTables) -> Result<Self, PolicyError> {
+    pub(super) fn read(roots: &str, tables: SnpTables) -> Result<Self, PolicyError> {
         let rules = SnpRules {
             amd_roots: vendor_roots("roots.amd", roots)?,
             hardware: hardware(tables.hardware)?,

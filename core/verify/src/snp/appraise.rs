@@ -232,7 +232,7 @@ fn revocation(rules: &CollateralRules, genuine: &Genuine, now_ms: u64) -> [Node;
         (Some(maximum_ms), Some(made_ms)) => {
             let age_ms = now_ms.saturating_sub(made_ms);
             Node::check(
-                Code::RevocationListAge,
+                Code::CollateralAge,
                 age_ms <= maximum_ms,
                 age_ms / DAY_MS,
                 Comparison::AtMost,
@@ -241,7 +241,7 @@ fn revocation(rules: &CollateralRules, genuine: &Genuine, now_ms: u64) -> [Node;
             )
         }
         // A limit without a list to apply it to: whether one must be there is the check above.
-        _ => not_checked(Code::RevocationListAge, Value::Nothing),
+        _ => not_checked(Code::CollateralAge, Value::Nothing),
     };
     [present, age]
 }

@@ -7,7 +7,14 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TcbMicrocode => "AMD-SB-3019 (EntrySign): reports of older microcode can be forged.",
         Code::PlatformAliasCheck => "AMD-SB-3015 (BadRAM): aliased memory lets the host rewrite the guest.",
-        Code::GuestDebug => "The host can read and write the memory of a debug guest.",
+        Code::GuestDebug | Code::TdDebug | Code::EnclaveDebug => {
+            "The host can read and write the memory of a debug guest."
+        }
+        Code::TdSeptVeDisable => {
+            "The host can take pages away and have the guest handle it in host-chosen ways."
+        }
+        Code::TdMigratable => "A migration service TD can move the guest to another machine.",
+        Code::TdHgsPlusProf | Code::TdPerfProf | Code::TdPmtProf => "The host can profile the guest.",
         Code::GuestMigrateMa => "A migration agent can move the guest's memory to another machine.",
         Code::SimulationAccepted | Code::SimulatedRoot => "A simulated TEE keeps nothing confidential.",
         Code::Vmpl => "Another privilege level than the expected one asked for the report.",
@@ -18,14 +25,29 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
 /// What to do about a failed check; `None` where the found value says it all.
 pub(super) fn hint(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::SnpAccepted => "add the platform's rules to the policy if machines of this kind will do",
-        Code::EvidencePresent | Code::ReportFormat => {
+        Code::SnpAccepted | Code::TdxAccepted | Code::SgxAccepted => {
+            "add the platform's rules to the policy if machines of this kind will do"
+        }
+        Code::EvidencePresent | Code::ReportFormat | Code::QuoteFormat => {
             "ask the guest for its evidence again; it may be of another kind"
         }
         Code::EndorsementsPresent | Code::EndorsementsFormat => {
             "fetch the certificates from AMD's key distribution service, or send them along"
         }
-        Code::Root => {
+        Code::CollateralPresent | Code::CollateralPlatform | Code::TcbLevel => {
+            "fetch the platform's current collateral from Intel's provisioning certification service"
+        }
+        Code::TcbInfoTime | Code::QeIdentityTime | Code::IntelCertificateTime => {
+            "check this machine's clock; then fetch newer collateral"
+        }
+        Code::TcbStatus | Code::Advisories => {
+            "ask the operator to update firmware and TDX module, or accept the status and its advisories under \
+             [intel] in the policy"
+        }
+        Code::TdReportVersion => {
+            "ask the operator for quotes of version 5: older ones do not name service TDs"
+        }
+        Code::Root | Code::IntelRootKey => {
             "if this is a simulated TEE of yours, list its key under [simulated_roots] in the policy"
         }
         Code::CertificateTime => "check this machine's clock; then fetch newer endorsements",
@@ -40,7 +62,7 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
         }
         Code::ReportData => "the evidence answers another challenge: ask again with a new nonce",
         Code::ChallengeAge => "ask again with a new nonce",
-        Code::RevocationListPresent | Code::RevocationListAge => "fetch AMD's current revocation list",
+        Code::RevocationListPresent | Code::CollateralAge => "fetch AMD's current revocation list",
         Code::GuestDebug => "the host started the guest in debug mode: do not use it",
         Code::PlatformAliasCheck => "ask the operator to update firmware and to enable the alias check",
         Code::DeniedChip => "this chip was denied on purpose: have the workload moved",

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use super::value::Value;
 use super::{Code, NotEstablished};
 use crate::expectations::LaunchMeasurement;
-use crate::snp;
 use crate::trust::TrustClass;
+use crate::{sgx, snp, tdx};
 
 /// What the evidence states, once it is genuine: first in the words that all platforms share, then in
 /// the platform's own.
@@ -49,6 +49,10 @@ pub struct Claims {
 pub enum Platform {
     /// AMD SEV-SNP.
     Snp,
+    /// Intel TDX.
+    Tdx,
+    /// Intel SGX.
+    Sgx,
 }
 
 /// Whose key signed the evidence.
@@ -97,6 +101,10 @@ pub enum Carried {
 pub enum Details {
     /// Of an SEV-SNP report.
     Snp(snp::Claims),
+    /// Of a TDX quote.
+    Tdx(Box<tdx::Claims>),
+    /// Of an SGX quote.
+    Sgx(Box<sgx::Claims>),
 }
 
 /// What genuine evidence states in the words that all platforms share; the rest of [`Claims`] depends on
@@ -121,6 +129,8 @@ impl Platform {
     pub const fn name(self) -> &'static str {
         match self {
             Platform::Snp => "SEV-SNP",
+            Platform::Tdx => "TDX",
+            Platform::Sgx => "SGX",
         }
     }
 
@@ -128,6 +138,8 @@ impl Platform {
     pub(crate) const fn code(self) -> Code {
         match self {
             Platform::Snp => Code::SnpAccepted,
+            Platform::Tdx => Code::TdxAccepted,
+            Platform::Sgx => Code::SgxAccepted,
         }
     }
 }
@@ -175,6 +187,8 @@ impl Details {
     pub(crate) fn summary(&self, code: Code, claims: &Claims) -> (String, String) {
         match self {
             Details::Snp(details) => details.summary(code, claims),
+            Details::Tdx(details) => details.summary(code, claims),
+            Details::Sgx(details) => details.summary(code, claims),
         }
     }
 }

@@ -52,6 +52,10 @@ codes! {
     EvidencePresent = "bundle.evidence", "evidence";
     /// Policy: there are rules for SEV-SNP.
     SnpAccepted = "policy.snp", "platform";
+    /// Policy: there are rules for TDX.
+    TdxAccepted = "policy.tdx", "platform";
+    /// Policy: there are rules for SGX.
+    SgxAccepted = "policy.sgx", "platform";
     /// The report is well formed.
     ReportFormat = "snp.report_format", "report format";
     /// There are endorsements for the report's key.
@@ -86,6 +90,146 @@ codes! {
     CertifiedTcb = "snp.certified_tcb", "TCB version";
     /// Report and certificate are of the same chip.
     CertifiedChip = "snp.certified_chip", "chip";
+
+    /// The quote is well formed.
+    QuoteFormat = "intel.quote_format", "quote format";
+    /// The quote is of the TEE that it is handed over as.
+    QuoteTee = "intel.quote_tee", "TEE of the quote";
+    /// There is collateral for the quote.
+    CollateralPresent = "intel.collateral_present", "collateral";
+    /// The collateral is well formed.
+    CollateralFormat = "intel.collateral_format", "format of the collateral";
+    /// The root's key is in a list of trusted roots, and the same for quote and collateral.
+    IntelRootKey = "intel.root", "root key";
+    /// Certificates and lists name the certificate above as issuer.
+    IntelCertificateIssuer = "intel.certificate_issuer", "issuer";
+    /// Certificates are of the subject that belongs into their place.
+    IntelCertificateSubject = "intel.certificate_subject", "subject";
+    /// Certificates and lists are signed by their issuer.
+    IntelCertificateSignature = "intel.certificate_signature", "signature of a certificate";
+    /// Issuers may issue, leaves may not.
+    IntelCertificateRight = "intel.certificate_right", "right to issue";
+    /// Certificates and lists are valid now.
+    IntelCertificateTime = "intel.certificate_time", "validity";
+    /// No certificate is revoked.
+    IntelRevocation = "intel.revocation", "revocation";
+    /// The PCK certificate names a platform.
+    PckFormat = "intel.pck_format", "extension of the PCK certificate";
+    /// The quote brings the certificates of its PCK, or the collateral does.
+    PckChainPresent = "intel.pck_chain", "certificates of the PCK";
+    /// The PCK signed the Quoting Enclave's report.
+    QeReportSignature = "intel.qe_report_signature", "signature of the Quoting Enclave's report";
+    /// The Quoting Enclave made the attestation key.
+    AttestationKey = "intel.attestation_key", "attestation key";
+    /// The attestation key signed the quote.
+    QuoteSignature = "intel.quote_signature", "signature of the quote";
+    /// Intel signed the TCB info.
+    TcbInfoSignature = "intel.tcb_info_signature", "signature of the TCB info";
+    /// The TCB info is current.
+    TcbInfoTime = "intel.tcb_info_time", "validity of the TCB info";
+    /// Intel signed the Quoting Enclave's identity.
+    QeIdentitySignature = "intel.qe_identity_signature", "signature of the enclave identity";
+    /// The Quoting Enclave's identity is current.
+    QeIdentityTime = "intel.qe_identity_time", "validity of the enclave identity";
+    /// The collateral is of the quote's TEE.
+    CollateralTee = "intel.collateral_tee", "TEE of the collateral";
+    /// The TCB info speaks of this processor and provisioning enclave.
+    CollateralPlatform = "intel.collateral_platform", "platform of the TCB info";
+    /// The Quoting Enclave is signed by Intel.
+    QeSigner = "intel.qe_signer", "signer of the Quoting Enclave";
+    /// The enclave is the Quoting Enclave.
+    QeProduct = "intel.qe_product", "product of the Quoting Enclave";
+    /// MISCSELECT of the Quoting Enclave.
+    QeMiscSelect = "intel.qe_misc_select", "MISCSELECT of the Quoting Enclave";
+    /// ATTRIBUTES of the Quoting Enclave.
+    QeAttributes = "intel.qe_attributes", "ATTRIBUTES of the Quoting Enclave";
+    /// Intel's collateral has a level that fits the platform.
+    TcbLevel = "intel.tcb_level", "TCB level";
+    /// The TCB info speaks of this major version of the TDX module.
+    ModuleVersion = "tdx.module_version", "version of the TDX module";
+    /// The TDX module is signed by Intel.
+    ModuleSigner = "tdx.module_signer", "signer of the TDX module";
+    /// SEAMATTRIBUTES.
+    ModuleAttributes = "tdx.module_attributes", "attributes of the TDX module";
+
+    /// Policy: Intel's root.
+    IntelRoot = "policy.roots.intel", "root";
+    /// Policy: Intel's word for the platform.
+    TcbStatus = "policy.intel.tcb_statuses", "TCB status";
+    /// Policy: open advisories.
+    Advisories = "policy.intel.accepted_advisories", "advisories";
+    /// Policy: TCB evaluation data number.
+    TcbEvaluation = "policy.intel.minimum_tcb_evaluation_number", "TCB evaluation";
+    /// Policy: platform is accepted.
+    IntelPlatform = "policy.intel.platforms", "platform";
+    /// Policy: platform is not denied.
+    IntelDeniedPlatform = "policy.intel.denied_platforms", "platform";
+    /// Policy: processor is accepted.
+    IntelProcessor = "policy.intel.processors", "FMSPC";
+    /// Policy: processor is not denied.
+    IntelDeniedProcessor = "policy.intel.denied_processors", "FMSPC";
+    /// Policy: SMT, as the PCK certificate states it.
+    IntelSmt = "policy.intel.smt", "SMT";
+    /// Policy: packages may be added.
+    IntelDynamic = "policy.intel.dynamic_platform", "dynamic platform";
+    /// Policy: Intel keeps the platform's root keys.
+    IntelCachedKeys = "policy.intel.cached_keys", "cached keys";
+    /// Policy: version of the trust domain's report.
+    TdReportVersion = "policy.tdx.minimum_report", "report version";
+    /// Policy: bound service TDs.
+    ServiceTd = "policy.tdx.service_td", "service TD";
+    /// Policy: MRSEAM.
+    TdxModule = "policy.tdx.modules", "TDX module";
+    /// Policy: XFAM.
+    Xfam = "policy.tdx.xfam", "XFAM";
+    /// Policy: MROWNER.
+    MrOwner = "policy.tdx.mr_owner", "MROWNER";
+    /// Policy: MROWNERCONFIG.
+    MrOwnerConfig = "policy.tdx.mr_owner_config", "MROWNERCONFIG";
+    /// Policy: DEBUG.
+    TdDebug = "policy.tdx.attributes.debug", "debug";
+    /// Policy: HGS_PLUS_PROF.
+    TdHgsPlusProf = "policy.tdx.attributes.hgs_plus_prof", "HGS+ profiling";
+    /// Policy: PERF_PROF.
+    TdPerfProf = "policy.tdx.attributes.perf_prof", "performance profiling";
+    /// Policy: PMT_PROF.
+    TdPmtProf = "policy.tdx.attributes.pmt_prof", "telemetry profiling";
+    /// Policy: ICSSD.
+    TdIcssd = "policy.tdx.attributes.icssd", "ICSSD";
+    /// Policy: LASS.
+    TdLass = "policy.tdx.attributes.lass", "LASS";
+    /// Policy: SEPT_VE_DISABLE.
+    TdSeptVeDisable = "policy.tdx.attributes.sept_ve_disable", "SEPT_VE_DISABLE";
+    /// Policy: MIGRATABLE.
+    TdMigratable = "policy.tdx.attributes.migratable", "migratable";
+    /// Policy: PKS.
+    TdPks = "policy.tdx.attributes.pks", "PKS";
+    /// Policy: KL.
+    TdKeyLocker = "policy.tdx.attributes.key_locker", "key locker";
+    /// Policy: TPA.
+    TdTpa = "policy.tdx.attributes.tpa", "TPA";
+    /// Policy: PERFMON.
+    TdPerfmon = "policy.tdx.attributes.perfmon", "PERFMON";
+    /// Policy: MRTD.
+    Mrtd = "policy.tdx.registers.mrtd", "MRTD";
+    /// Policy: RTMR 0.
+    Rtmr0 = "policy.tdx.registers.rtmr0", "RTMR0";
+    /// Policy: RTMR 1.
+    Rtmr1 = "policy.tdx.registers.rtmr1", "RTMR1";
+    /// Policy: RTMR 2.
+    Rtmr2 = "policy.tdx.registers.rtmr2", "RTMR2";
+    /// Policy: RTMR 3.
+    Rtmr3 = "policy.tdx.registers.rtmr3", "RTMR3";
+    /// Policy: MRSIGNER.
+    MrSigner = "policy.sgx.mr_signers", "MRSIGNER";
+    /// Policy: ISVPRODID.
+    IsvProdId = "policy.sgx.isv_prod_ids", "ISVPRODID";
+    /// Policy: ISVSVN.
+    IsvSvn = "policy.sgx.minimum_isv_svn", "ISVSVN";
+    /// Policy: DEBUG of an enclave.
+    EnclaveDebug = "policy.sgx.debug", "debug";
+    /// Policy: PROVISIONKEY of an enclave.
+    EnclaveProvisionKey = "policy.sgx.provision_key", "provisioning key";
 
     /// Policy: the vendor's root.
     AmdRoot = "policy.roots.amd", "root";
@@ -153,8 +297,8 @@ codes! {
     PlatformTrustedIo = "policy.platform.trusted_io", "trusted I/O";
     /// Policy: there is a revocation list.
     RevocationListPresent = "policy.collateral.revocation_list", "revocation list";
-    /// Policy: age of the revocation list.
-    RevocationListAge = "policy.collateral.maximum_age_days", "age of the revocation list";
+    /// Policy: age of the oldest dated part of the collateral.
+    CollateralAge = "policy.collateral.maximum_age_days", "age of the collateral in days";
     /// Policy: launch measurement.
     Measurement = "policy.image.measurements", "measurement";
     /// Caller: the workload slot holds the expected workload.

@@ -103,6 +103,8 @@ pub enum NotEstablished {
     Chip,
     /// There was no revocation list.
     Revocation,
+    /// The report is of TDX 1.0, which does not name service TDs.
+    ServiceTd,
     /// Never established by attestation.
     Availability,
     /// Never established by attestation.
@@ -273,6 +275,7 @@ impl NotEstablished {
             NotEstablished::Channel => "that you are talking to this guest",
             NotEstablished::Chip => "which chip it runs on",
             NotEstablished::Revocation => "that no certificate was revoked",
+            NotEstablished::ServiceTd => "that no service TD is bound to the guest",
             NotEstablished::Availability => "availability",
             NotEstablished::SideChannels => "side channels",
         }

@@ -3,6 +3,8 @@
 //! anew, so that a test can break one rule at a time.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod intel;
+
 use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -304,16 +306,16 @@ pub fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+pub fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tagged(0x30, &parts.concat())
 }
 
-fn name(common_name: &str) -> Vec<u8> {
+pub fn name(common_name: &str) -> Vec<u8> {
     let attribute = sequence(&[vec![6, 3, 0x55, 4, 3], tagged(0x0C, common_name.as_bytes())]);
     sequence(&[tagged(0x31, &attribute)])
 }
 
-fn time(ms: u64) -> Vec<u8> {
+pub fn time(ms: u64) -> Vec<u8> {
     let time =
         GeneralizedTime::from_unix_duration(std::time::Duration::from_millis(ms)).expect("before 10000");
     // RFC 5280 §4.1.2.5: UTCTime until 2049.

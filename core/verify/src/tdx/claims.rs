@@ -1,0 +1,91 @@
+//! What does a TDX quote state, and how do people read it?
+
+use casemate_evidence::Measurement;
+use casemate_evidence::intel::{Fmspc, PckConfiguration, PlatformTcb, Ppid, SgxType};
+use casemate_evidence::tdx::{ServiceTd, TdAttributes, TeeTcbSvn, Xfam};
+use serde::Serialize;
+
+use crate::intel::{Standing, configuration};
+use crate::verdict::{Claims as Common, Code, Value, printable};
+
+/// What only TDX states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// Version of the quote.
+    pub quote_version: u16,
+    /// What Intel says of the platform.
+    pub standing: Standing,
+    /// Which platform.
+    pub ppid: Ppid,
+    /// Which processor.
+    pub fmspc: Fmspc,
+    /// How the platform protects memory.
+    pub sgx_type: SgxType,
+    /// Versions of the platform's firmware.
+    pub platform_tcb: PlatformTcb,
+    /// How a platform of several packages was set up.
+    pub configuration: Option<PckConfiguration>,
+    /// TEE_TCB_SVN: the TDX module at launch.
+    pub tee_tcb_svn: TeeTcbSvn,
+    /// MRSEAM: measurement of the TDX module.
+    pub mr_seam: Measurement,
+    /// TDATTRIBUTES, all bits.
+    pub td_attributes: TdAttributes,
+    /// XFAM, all bits.
+    pub xfam: Xfam,
+    /// MRTD.
+    pub mrtd: Measurement,
+    /// RTMR 0 to 3.
+    pub rtmr: [Measurement; 4],
+    /// MROWNER.
+    pub mr_owner: Measurement,
+    /// MROWNERCONFIG.
+    pub mr_owner_config: Measurement,
+    /// Service TDs and the module that runs now; reports of TDX 1.5 only.
+    #[serde(flatten)]
+    pub service_td: Option<ServiceTd>,
+}
+
+impl Claims {
+    /// What an accepted group says in one line, and the remark after its status.
+    pub(crate) fn summary(&self, code: Code, common: &Common) -> (String, String) {
+        match code {
+            Code::Hardware => {
+                let module = self.tee_tcb_svn.as_bytes();
+                let text = format!(
+                    "TDX quote v{}, FMSPC {}, TDX module {}.{}",
+                    self.quote_version, self.fmspc, module[1], module[0]
+                );
+                (text, String::new())
+            }
+            Code::Signer => {
+                let root = printable(&common.root_name);
+                let text = format!(
+                    "{} of platform {}, chain to root \"{root}\"",
+                    common.signer.key,
+                    self.ppid.short()
+                );
+                (text, String::new())
+            }
+            Code::Firmware => self.standing.summary(),
+            Code::Guest => (self.guest(), String::new()),
+            Code::Platform => (configuration(self.configuration), String::new()),
+            _ => (String::new(), String::new()),
+        }
+    }
+
+    fn guest(&self) -> String {
+        let word = |on, yes, no| if on { yes } else { no };
+        format!(
+            "{}, {}, {}",
+            word(self.td_attributes.debug(), "DEBUG", "no debug"),
+            word(self.td_attributes.migratable(), "MIGRATABLE", "not migratable"),
+            word(self.td_attributes.sept_ve_disable(), "no #VE on lost pages", "#VE ON LOST PAGES"),
+        )
+    }
+}
+
+/// A register as a value of a check.
+pub(crate) fn register(found: &Measurement) -> Value {
+    found.as_ref().into()
+}
