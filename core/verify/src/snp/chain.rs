@@ -174,14 +174,7 @@ impl AuthenticatedChain {
     ) -> Result<Self, ChainError> {
         let Endorsements { leaf, intermediate, root, revocation_list } = endorsements;
         let root_key_digest = root.public_key_digest();
-        let anchor = roots.find(&root_key_digest).ok_or_else(|| ChainError::UntrustedRoot {
-            found: root_key_digest,
-            name: root.subject_common_name(),
-        })?;
-        verify_certificate(Link::Root, root, root, provider)?;
-        verify_certificate(Link::Intermediate, intermediate, root, provider)?;
-        check_path_lengths(root, intermediate)?;
-        check_extensions(root, intermediate)?;
+        let anchor = verify_upper_part(intermediate, root, roots, provider)?;
         verify_certificate(Link::Leaf, leaf, intermediate, provider)?;
         for (link, certificate) in
             [(Link::Root, root), (Link::Intermediate, intermediate), (Link::Leaf, leaf)]
@@ -189,8 +182,7 @@ impl AuthenticatedChain {
             check_time(link, certificate.not_before_ms(), certificate.not_after_ms(), now_ms)?;
         }
         if let Some(list) = revocation_list {
-            verify_revocation_list(list, root, provider)?;
-            check_time(Link::RevocationList, list.this_update_ms(), list.next_update_ms(), now_ms)?;
+            verify_current_revocation_list(list, root, now_ms, provider)?;
             check_not_revoked(list, endorsements)?;
         }
         let leaf_statements = Leaf::read(leaf)?;
@@ -263,6 +255,92 @@ impl std::fmt::Display for Link {
     }
 }
 
+/// What an intermediate may certify, once a trusted root vouches for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    /// Keys of this product.
+    pub product: Product,
+    /// Keys of this kind.
+    pub signing_key: SigningKeyKind,
+    /// Whether the root is AMD's or simulated.
+    pub trust_class: TrustClass,
+}
+
+/// Checks that a trusted root vouches for `intermediate` at time `now_ms` (milliseconds since 1970):
+/// the part of a chain that all keys of a product share.
+///
+/// # Errors
+/// [`ChainError`], the first that applies.
+pub fn verify_authority(
+    intermediate: &Certificate,
+    root: &Certificate,
+    roots: &Roots,
+    now_ms: u64,
+    provider: &dyn Provider,
+) -> Result<Authority, ChainError> {
+    let anchor = verify_upper_part(intermediate, root, roots, provider)?;
+    for (link, certificate) in [(Link::Root, root), (Link::Intermediate, intermediate)] {
+        check_time(link, certificate.not_before_ms(), certificate.not_after_ms(), now_ms)?;
+    }
+    let name = intermediate.subject_common_name();
+    let is_named = |product: Product, signing_key| name == intermediate_name(product, signing_key);
+    let candidates = Product::ALL.into_iter().flat_map(|product| {
+        [SigningKeyKind::Vcek, SigningKeyKind::Vlek].map(|signing_key| (product, signing_key))
+    });
+    let found = candidates
+        .filter(|(product, _)| !matches!(anchor, Anchor::Amd(expected) if expected != *product))
+        .find(|(product, signing_key)| is_named(*product, *signing_key));
+    match found {
+        Some((product, signing_key)) => {
+            Ok(Authority { product, signing_key, trust_class: anchor.trust_class() })
+        }
+        None => Err(ChainError::Intermediate {
+            found: name,
+            expected: match anchor {
+                Anchor::Amd(product) => format!("SEV-{product} or SEV-VLEK-{product}"),
+                Anchor::Simulated => "SEV-PRODUCT or SEV-VLEK-PRODUCT".to_owned(),
+            },
+        }),
+    }
+}
+
+/// Checks that `root` is trusted at time `now_ms` (milliseconds since 1970), by itself.
+///
+/// # Errors
+/// [`ChainError`], the first that applies.
+pub fn verify_root(
+    root: &Certificate,
+    roots: &Roots,
+    now_ms: u64,
+    provider: &dyn Provider,
+) -> Result<TrustClass, ChainError> {
+    let anchor = find_root(root, roots)?;
+    verify_certificate(Link::Root, root, root, provider)?;
+    check_time(Link::Root, root.not_before_ms(), root.not_after_ms(), now_ms)?;
+    Ok(anchor.trust_class())
+}
+
+fn find_root(root: &Certificate, roots: &Roots) -> Result<Anchor, ChainError> {
+    let found = root.public_key_digest();
+    let unknown = || ChainError::UntrustedRoot { found, name: root.subject_common_name() };
+    roots.find(&found).ok_or_else(unknown)
+}
+
+/// Checks that the root is trusted and issued the intermediate, and what both may do. Not validity.
+fn verify_upper_part(
+    intermediate: &Certificate,
+    root: &Certificate,
+    roots: &Roots,
+    provider: &dyn Provider,
+) -> Result<Anchor, ChainError> {
+    let anchor = find_root(root, roots)?;
+    verify_certificate(Link::Root, root, root, provider)?;
+    verify_certificate(Link::Intermediate, intermediate, root, provider)?;
+    check_path_lengths(root, intermediate)?;
+    check_extensions(root, intermediate)?;
+    Ok(anchor)
+}
+
 /// Checks that `issuer` issued `certificate`: names, right to issue, signature. Not validity.
 ///
 /// # Errors
@@ -286,6 +364,20 @@ pub fn verify_certificate(
     }
     check_algorithm(link, certificate.signature_algorithm())?;
     verify_signature(link, issuer, certificate.signed_bytes(), certificate.signature(), provider)
+}
+
+/// Checks that `list` is the current list of `root` at time `now_ms` (milliseconds since 1970).
+///
+/// # Errors
+/// As [`verify_revocation_list`], and [`ChainError::NotYetValid`], [`ChainError::Expired`].
+pub fn verify_current_revocation_list(
+    list: &RevocationList,
+    root: &Certificate,
+    now_ms: u64,
+    provider: &dyn Provider,
+) -> Result<(), ChainError> {
+    verify_revocation_list(list, root, provider)?;
+    check_time(Link::RevocationList, list.this_update_ms(), list.next_update_ms(), now_ms)
 }
 
 /// Checks that `root` issued `list`: names, right to do so, signature. Not its validity.
@@ -391,11 +483,15 @@ fn check_issuer_of_kind(leaf: &Leaf, intermediate: &Certificate, anchor: Anchor)
     {
         return Err(ChainError::Product { found, expected });
     }
-    // AMD 57230 §2: the ASK certifies VCEKs, the ASVK certifies VLEKs.
-    let expected = match leaf.kind() {
-        SigningKeyKind::Vlek => format!("SEV-VLEK-{found}"),
-        _ => format!("SEV-{found}"),
-    };
+    let expected = intermediate_name(found, leaf.kind());
     let found = intermediate.subject_common_name();
     if found == expected { Ok(()) } else { Err(ChainError::Intermediate { found, expected }) }
+}
+
+/// AMD 57230 §2: the ASK certifies VCEKs, the ASVK certifies VLEKs.
+fn intermediate_name(product: Product, signing_key: SigningKeyKind) -> String {
+    match signing_key {
+        SigningKeyKind::Vlek => format!("SEV-VLEK-{product}"),
+        _ => format!("SEV-{product}"),
+    }
 }

@@ -13,7 +13,10 @@ mod endorsements;
 mod failure;
 mod report;
 
-pub use chain::{AuthenticatedChain, ChainError, Link, verify_certificate, verify_revocation_list};
+pub use chain::{
+    AuthenticatedChain, Authority, ChainError, Link, verify_authority, verify_certificate,
+    verify_current_revocation_list, verify_revocation_list, verify_root,
+};
 pub use claims::Claims;
 pub use endorsements::{Endorsements, EndorsementsError};
 pub(crate) use failure::{missing_endorsements, not_genuine, unreadable_endorsements, unreadable_report};
