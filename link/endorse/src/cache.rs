@@ -1,205 +1,371 @@
-//! What was fetched before?
+//! What endorses this report, and from where can it be had?
 //!
-//! One folder per chip and TCB version, `snp/{chip id}-{tcb}/`, with `leaf.der`, `intermediate.der` and
-//! `root.der`; one revocation list per product, `snp/{product}.crl`. Files appear whole or not at all.
+//! From the evidence itself, from the folder, from the service: in this order. What the evidence carries
+//! is never passed over for something better, so that a verdict does not depend on what a Verifier
+//! happens to have; only what it lacks is added.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use casemate_evidence::snp::{Leaf, Product, Report, SigningKeyKind, Tcb};
+use casemate_evidence::ChipId;
+use casemate_evidence::bundle::{Bundle, Item as EvidenceItem};
+use casemate_evidence::snp::{Leaf, Product, Report, SigningKeyKind, TcbVersion};
 use casemate_evidence::x509::RevocationList;
-use casemate_verify::snp::{Endorsements, EndorsementsError, check_chip, check_tcb};
+use casemate_verify::Roots;
+use casemate_verify::snp::Endorsements;
 
+use crate::amd::{self, Authority};
 use crate::error::Error;
+use crate::flight::Flights;
+use crate::item::{Holder, Item, Key, Kind, OfflineBundle};
 use crate::key_server::KeyServer;
+use crate::store::{Entry, Store, products};
 
-/// Endorsements on disk, and perhaps a service that has more.
+/// Endorsements on disk, and perhaps a service that has more. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    directory: PathBuf,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
     server: Option<KeyServer>,
+    flights: Arc<Flights<Question>>,
+}
+
+/// What the service is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Question {
+    SigningKey(ChipId, TcbVersion),
+    Authority(Product, Kind),
+    RevocationList(Product),
+}
+
+/// Evidence with what could be added to it.
+#[derive(Debug)]
+pub struct Completed {
+    /// The evidence.
+    pub bundle: Bundle,
+    /// What became of the revocation list.
+    pub revocation: Revocation,
+}
+
+/// Whether evidence has a revocation list beside it.
+#[derive(Debug)]
+pub enum Revocation {
+    /// It has one: carried along, stored or fetched.
+    Present,
+    /// The root publishes none that could be asked for: it is simulated, or unknown.
+    NotServed,
+    /// There should be one. Whether evidence counts without is for the policy.
+    Missing(Error),
 }
 
 impl Cache {
-    /// A cache that never uses the network. The folder need not exist.
-    pub fn offline(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), server: None }
+    /// A cache that never uses the network. The folder need not exist. Only what `roots` vouch for is kept
+    /// and used.
+    pub fn offline(directory: impl Into<PathBuf>, roots: Roots) -> Self {
+        Self::new(directory.into(), roots, None)
     }
 
     /// A cache that asks `server` for what it lacks.
-    pub fn online(directory: impl Into<PathBuf>, server: KeyServer) -> Self {
-        Self { directory: directory.into(), server: Some(server) }
+    pub fn online(directory: impl Into<PathBuf>, roots: Roots, server: KeyServer) -> Self {
+        Self::new(directory.into(), roots, Some(server))
     }
 
-    /// The endorsements of `report`, with the product's revocation list if there is a current one at
-    /// `now_ms` (milliseconds since 1970).
+    fn new(directory: PathBuf, roots: Roots, server: Option<KeyServer>) -> Self {
+        let store = Store::new(directory, roots);
+        Self { inner: Arc::new(Inner { store, server, flights: Flights::new() }) }
+    }
+
+    /// Its folder.
+    pub fn directory(&self) -> &Path {
+        self.inner.store.directory()
+    }
+
+    /// The evidence with the certificates and the revocation list that it does not carry, at `now_ms`
+    /// (milliseconds since 1970). Evidence that cannot be read comes back as it is: its appraisal says why.
+    ///
+    /// # Errors
+    /// [`Error`], if it carries no certificates and none can be had.
+    pub async fn complete(&self, bundle: Bundle, now_ms: u64) -> Result<Completed, Error> {
+        let unchanged = |bundle| Completed { bundle, revocation: Revocation::NotServed };
+        let Some(Ok(report)) = bundle.snp_report().map(Report::parse) else { return Ok(unchanged(bundle)) };
+        let Ok(carried) = Endorsements::from_bundle(&bundle) else { return Ok(unchanged(bundle)) };
+        let (bundle, endorsements) = match carried {
+            Some(endorsements) => (bundle, endorsements),
+            None => {
+                let endorsements = self.chain(&report, now_ms).await?;
+                (bundle.with(EvidenceItem::SnpCertificates(endorsements.to_bundle_item())), endorsements)
+            }
+        };
+        if endorsements.revocation_list.is_some() {
+            return Ok(Completed { bundle, revocation: Revocation::Present });
+        }
+        Ok(match self.revocation_list_of(&endorsements, now_ms).await {
+            Ok(Some(list)) => {
+                let item = EvidenceItem::SnpRevocationList(list.as_der().to_vec().into());
+                Completed { bundle: bundle.with(item), revocation: Revocation::Present }
+            }
+            Ok(None) => unchanged(bundle),
+            Err(error) => Completed { bundle, revocation: Revocation::Missing(error) },
+        })
+    }
+
+    /// The same folder, and nobody to ask: what it answers comes at once.
+    pub fn without_network(&self) -> Self {
+        Self::new(self.directory().to_owned(), self.inner.store.roots.clone(), None)
+    }
+
+    /// The endorsements of `report`, with the root's revocation list if one can be had.
+    ///
+    /// # Errors
+    /// [`Error`], if there is no chain.
+    pub async fn endorsements(&self, report: &Report, now_ms: u64) -> Result<Endorsements, Error> {
+        let endorsements = self.chain(report, now_ms).await?;
+        let revocation_list = self.revocation_list_of(&endorsements, now_ms).await.ok().flatten();
+        Ok(Endorsements { revocation_list, ..endorsements })
+    }
+
+    /// Fetches what every chip of a product shares: intermediate, root and revocation list.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn endorsements(&self, report: &Report, now_ms: u64) -> Result<Endorsements, Error> {
-        let endorsements = match self.stored(report)? {
-            Some(stored) => stored,
-            None => self.fetch(report).await?,
-        };
-        let Ok(leaf) = Leaf::read(&endorsements.leaf) else { return Ok(endorsements) };
-        match self.revocation_list(leaf.product(), &endorsements, now_ms).await? {
-            Some(list) => Ok(Endorsements { revocation_list: Some(list), ..endorsements }),
-            None => Ok(endorsements),
+    pub async fn fetch_product(&self, product: Product, now_ms: u64) -> Result<(), Error> {
+        let Some(server) = &self.inner.server else { return Err(self.not_stored(None)) };
+        let authority = self.authority(product, Kind::Vcek, now_ms).await?;
+        self.inner.fetch_revocation_list(server, &authority, now_ms).await
+    }
+
+    /// Keeps the items that a trusted root vouches for at `now_ms`, and says of each, in the order given,
+    /// where it belongs or why it is not kept. What endorses an item may stand behind it.
+    pub fn import(&self, items: &[Item], now_ms: u64) -> Vec<Result<Key, Error>> {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        // Roots, intermediates, keys, lists: each is checked against what was kept before.
+        order.sort_by_key(|index| items[*index].number());
+        let mut results: Vec<(usize, Result<Key, Error>)> =
+            order.into_iter().map(|index| (index, self.inner.import(&items[index], now_ms))).collect();
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Everything that is kept.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner.store.entries()
+    }
+
+    /// Everything that is kept, to carry to another machine.
+    pub fn export(&self) -> OfflineBundle {
+        OfflineBundle::new(self.entries().into_iter().map(|entry| entry.item))
+    }
+
+    async fn chain(&self, report: &Report, now_ms: u64) -> Result<Endorsements, Error> {
+        let inner = &self.inner;
+        if let Some(stored) = inner.store.endorsements(report, now_ms) {
+            return Ok(stored);
         }
-    }
-
-    /// The endorsements of `report` that are on disk, without the revocation list.
-    ///
-    /// # Errors
-    /// [`Error::File`], [`Error::Unreadable`].
-    pub fn stored(&self, report: &Report) -> Result<Option<Endorsements>, Error> {
-        let folder = self.folder(report);
-        let mut files = Vec::new();
-        for name in [LEAF, INTERMEDIATE, ROOT] {
-            match read(&folder.join(name))? {
-                Some(bytes) => files.push(bytes),
-                None => return Ok(None),
-            }
+        let signing_key = report.key_info().signing_key();
+        if signing_key == SigningKeyKind::None || report.key_info().mask_chip_key() {
+            return Err(Error::Unsigned);
         }
-        Endorsements::parse(&files[0], &files[1], &files[2])
-            .map(Some)
-            .map_err(|source| Error::Unreadable { origin: folder.display().to_string(), source })
-    }
-
-    /// Stores endorsements that came with the evidence: of simulated chips, of VLEKs, or before going
-    /// offline.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn store(&self, report: &Report, endorsements: &Endorsements) -> Result<(), Error> {
-        let folder = self.folder(report);
-        // The leaf last: a folder without it is incomplete and read as empty.
-        write(&folder.join(ROOT), endorsements.root.as_der())?;
-        write(&folder.join(INTERMEDIATE), endorsements.intermediate.as_der())?;
-        write(&folder.join(LEAF), endorsements.leaf.as_der())
-    }
-
-    async fn fetch(&self, report: &Report) -> Result<Endorsements, Error> {
-        let Some(server) = &self.server else {
-            return Err(Error::NotCached {
-                chip: report.chip_id().short().to_string(),
-                tcb: report.reported_tcb().to_string(),
-                directory: self.folder(report),
-            });
-        };
-        if report.key_info().signing_key() == SigningKeyKind::Vlek {
+        let Some(server) = &inner.server else { return Err(self.not_stored(Some(report))) };
+        if signing_key == SigningKeyKind::Vlek {
             return Err(Error::VlekNotServed);
         }
         if report.chip_id().is_masked() {
             return Err(Error::ChipMasked);
         }
-        let mut last = Error::ProductUnknown;
-        for (product, tcb) in candidates(report) {
-            match fetch_vcek(server, report, product, &tcb).await {
-                Ok(endorsements) => {
-                    self.store(report, &endorsements)?;
-                    return Ok(endorsements);
-                }
-                // Version 2 does not name its product: the service does not know the chip under others.
-                Err(error @ Error::Status { status: 400 | 404, .. }) => last = error,
-                Err(error) => return Err(error),
+        let question = Question::SigningKey(report.chip_id(), report.reported_tcb());
+        let asked = {
+            let (inner, server, report) = (inner.clone(), server.clone(), report.clone());
+            async move { inner.fetch_signing_key(&server, &report, now_ms).await }
+        };
+        self.ask(server, question, asked).await?;
+        // Stored and verified by whoever asked; absent only if the disk failed at this very moment.
+        inner.store.endorsements(report, now_ms).ok_or_else(|| self.not_stored(Some(report)))
+    }
+
+    async fn authority(&self, product: Product, kind: Kind, now_ms: u64) -> Result<Authority, Error> {
+        let inner = &self.inner;
+        if let Some(stored) = inner.store.authority(product, kind, now_ms) {
+            return Ok(stored);
+        }
+        let Some(server) = &inner.server else { return Err(self.not_stored(None)) };
+        let asked = {
+            let (inner, server) = (inner.clone(), server.clone());
+            async move { inner.fetch_authority(&server, product, kind, now_ms).await.map(drop) }
+        };
+        self.ask(server, Question::Authority(product, kind), asked).await?;
+        inner.store.authority(product, kind, now_ms).ok_or_else(|| self.not_stored(None))
+    }
+
+    /// The current list of the root at which this chain ends: the stored one while it holds, else a new
+    /// one. `None` for a root that is not a vendor's.
+    async fn revocation_list_of(
+        &self,
+        endorsements: &Endorsements,
+        now_ms: u64,
+    ) -> Result<Option<RevocationList>, Error> {
+        let inner = &self.inner;
+        let Ok(leaf) = Leaf::read(&endorsements.leaf) else { return Ok(None) };
+        let Some(kind) = Kind::of(leaf.kind()) else { return Ok(None) };
+        let Endorsements { intermediate, root, .. } = endorsements.clone();
+        let Ok(authority) = Authority::verify(intermediate, root, &inner.store.roots, now_ms, "the evidence")
+        else {
+            return Ok(None);
+        };
+        debug_assert_eq!(authority.signing_key, kind);
+        let stored = inner.store.revocation_list(authority.product, &authority.root, now_ms);
+        let Some(server) = &inner.server else {
+            return match stored {
+                Some((list, _)) => Ok(Some(list)),
+                None => Err(self.not_stored(None)),
+            };
+        };
+        let etiquette = server.etiquette;
+        let is_due = |written_ms: u64| {
+            Duration::from_millis(now_ms.saturating_sub(written_ms)) > etiquette.refresh_after
+        };
+        if let Some((list, written_ms)) = &stored
+            && !is_due(*written_ms)
+        {
+            return Ok(Some(list.clone()));
+        }
+        let question = Question::RevocationList(authority.product);
+        let asked = {
+            let (inner, server, authority) = (inner.clone(), server.clone(), authority.clone());
+            async move { inner.fetch_revocation_list(&server, &authority, now_ms).await }
+        };
+        let flight = inner.flights.start(question, etiquette.failures_kept, asked);
+        if stored.is_some() && !etiquette.wait_for_refresh {
+            return Ok(stored.map(|(list, _)| list));
+        }
+        match (flight.wait(etiquette.patience).await, stored) {
+            // A list that still holds serves, whatever the service says today.
+            (Err(error), Some((list, _))) => {
+                tracing::warn!(%error, "the stored revocation list serves on");
+                Ok(Some(list))
             }
+            (Err(error), None) => Err(error),
+            (Ok(()), stored) => {
+                let list = inner.store.revocation_list(authority.product, &authority.root, now_ms).or(stored);
+                list.map(|(list, _)| Some(list)).ok_or_else(|| self.not_stored(None))
+            }
+        }
+    }
+
+    async fn ask<F>(&self, server: &KeyServer, question: Question, asked: F) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let etiquette = server.etiquette;
+        self.inner.flights.start(question, etiquette.failures_kept, asked).wait(etiquette.patience).await
+    }
+
+    fn not_stored(&self, report: Option<&Report>) -> Error {
+        Error::NotStored {
+            chip: report.map_or_else(|| "any".to_owned(), |report| report.chip_id().short().to_string()),
+            tcb: report.map_or_else(|| "any".to_owned(), |report| report.reported_tcb().to_string()),
+            directory: self.directory().to_owned(),
+        }
+    }
+}
+
+impl Inner {
+    /// Asks for the VCEK of a report, checks it, and keeps it.
+    async fn fetch_signing_key(&self, server: &KeyServer, report: &Report, now_ms: u64) -> Result<(), Error> {
+        let mut last = Error::ProductUnknown;
+        for product in products(report) {
+            let tcb = report.reported_tcb().components(product).expect("products() kept to the layout");
+            let address = server.vcek_address(product, &report.chip_id(), &tcb);
+            let der = match server.fetch(&address).await {
+                Ok(der) => der,
+                // Version 2 does not name its product: the service does not know the chip under others.
+                Err(error @ Error::Status { status: 400 | 404, .. }) => {
+                    last = error;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let leaf = amd::parse_certificate(&der, &address)?;
+            // A wrong answer must not settle in the folder, where it would refuse a genuine report for ever.
+            if !amd::fits(report, &leaf) {
+                return Err(Error::Foreign { address, product });
+            }
+            let authority = match self.store.authority(product, Kind::Vcek, now_ms) {
+                Some(stored) => stored,
+                None => self.fetch_authority(server, product, Kind::Vcek, now_ms).await?,
+            };
+            let endorsements = match authority.endorse(leaf.clone(), &self.store.roots, now_ms, &address) {
+                Ok(endorsements) => endorsements,
+                // The intermediate may have been renewed since it was stored.
+                Err(_) => {
+                    let renewed = self.fetch_authority(server, product, Kind::Vcek, now_ms).await?;
+                    renewed.endorse(leaf, &self.store.roots, now_ms, &address)?
+                }
+            };
+            self.store.put_endorsements(&endorsements)?;
+            return Ok(());
         }
         Err(last)
     }
 
-    /// The revocation list of a product: from disk while it is current, else from the service; `None`
-    /// offline, or for a root that is not AMD's.
-    async fn revocation_list(
+    async fn fetch_authority(
         &self,
+        server: &KeyServer,
         product: Product,
-        endorsements: &Endorsements,
+        kind: Kind,
         now_ms: u64,
-    ) -> Result<Option<RevocationList>, Error> {
-        let path = self.directory.join("snp").join(format!("{product}.crl"));
-        let parse = |bytes: &[u8], origin: String| {
-            RevocationList::parse(bytes)
-                .map_err(|error| Error::Unreadable { origin, source: EndorsementsError::Unreadable(error) })
-        };
-        let of_this_root = |list: &RevocationList| list.issuer() == endorsements.root.subject();
-        if let Some(bytes) = read(&path)? {
-            let list = parse(&bytes, path.display().to_string())?;
-            if of_this_root(&list) && now_ms <= list.next_update_ms() {
-                return Ok(Some(list));
-            }
-        }
-        let (Some(server), true) = (&self.server, is_amd(endorsements)) else { return Ok(None) };
-        let address = server.revocation_list_address(product);
-        let bytes = server.fetch(&address).await?;
-        let list = parse(&bytes, address.clone())?;
-        if !of_this_root(&list) {
+    ) -> Result<Authority, Error> {
+        let address = server.authority_address(product, kind);
+        let pem = server.fetch(&address).await?;
+        let authority = Authority::parse(&pem, &self.store.roots, now_ms, &address)?;
+        if (authority.product, authority.signing_key) != (product, kind) {
             return Err(Error::Foreign { address, product });
         }
-        write(&path, &bytes)?;
-        Ok(Some(list))
+        self.store.put_authority(&authority)?;
+        Ok(authority)
     }
 
-    fn folder(&self, report: &Report) -> PathBuf {
-        let kind = match report.key_info().signing_key() {
-            SigningKeyKind::Vlek => "vlek-",
-            _ => "",
-        };
-        self.directory.join("snp").join(format!("{kind}{}-{}", report.chip_id(), report.reported_tcb()))
+    async fn fetch_revocation_list(
+        &self,
+        server: &KeyServer,
+        authority: &Authority,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        let address = server.revocation_list_address(authority.product);
+        let der = server.fetch(&address).await?;
+        let list = amd::revocation_list(&der, &authority.root, now_ms, &address)?;
+        self.store.put_revocation_list(&list, &authority.root, &address).map(drop)
     }
-}
 
-const LEAF: &str = "leaf.der";
-const INTERMEDIATE: &str = "intermediate.der";
-const ROOT: &str = "root.der";
-
-/// The products that may have made this report, with its TCB version in their layouts.
-fn candidates(report: &Report) -> Vec<(Product, Tcb)> {
-    let products = match report.cpuid() {
-        Some(cpuid) => cpuid.product().into_iter().collect(),
-        None => Product::ALL.to_vec(),
-    };
-    let in_layout = |product: Product| Some((product, report.reported_tcb().components(product).ok()?));
-    products.into_iter().filter_map(in_layout).collect()
-}
-
-async fn fetch_vcek(
-    server: &KeyServer,
-    report: &Report,
-    product: Product,
-    tcb: &Tcb,
-) -> Result<Endorsements, Error> {
-    let address = server.vcek_address(product, &report.chip_id(), tcb);
-    let leaf = server.fetch(&address).await?;
-    let chain_address = server.chain_address(product);
-    let chain = server.fetch(&chain_address).await?;
-    let endorsements = Endorsements::parse_with_pem_chain(&leaf, &String::from_utf8_lossy(&chain))
-        .map_err(|source| Error::Unreadable { origin: address.clone(), source })?;
-    // A wrong answer must not settle in the cache, where it would refuse a genuine report for ever.
-    let fits = Leaf::read(&endorsements.leaf)
-        .is_ok_and(|leaf| check_tcb(report, &leaf).is_ok() && check_chip(report, &leaf).is_ok());
-    if fits { Ok(endorsements) } else { Err(Error::Foreign { address, product }) }
-}
-
-fn is_amd(endorsements: &Endorsements) -> bool {
-    let digest = endorsements.root.public_key_digest();
-    casemate_verify::Roots::builtin().amd().iter().any(|root| root.key_digest == digest)
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::File { action: "reading", path: path.to_owned(), source }),
+    fn import(&self, item: &Item, now_ms: u64) -> Result<Key, Error> {
+        let (origin, roots) = (item.kind_name(), &self.store.roots);
+        let alone = || Error::AuthorityMissing { origin: origin.to_owned() };
+        match (item, item.key()?) {
+            (Item::AmdRoot(der), _) => self.store.put_root(&amd::root(der, roots, now_ms, origin)?),
+            (Item::AmdIntermediate(der), Key::AmdIntermediate { product, .. }) => {
+                let root = self.store.root(product, now_ms).ok_or_else(alone)?;
+                let intermediate = amd::parse_certificate(der, origin)?;
+                self.store.put_authority(&Authority::verify(intermediate, root, roots, now_ms, origin)?)
+            }
+            (Item::AmdSigningKey(der), Key::AmdSigningKey { product, holder, .. }) => {
+                let signing_key = match holder {
+                    Holder::Chip(_) => Kind::Vcek,
+                    Holder::Provider(_) => Kind::Vlek,
+                };
+                let authority = self.store.authority(product, signing_key, now_ms).ok_or_else(alone)?;
+                let leaf = amd::parse_certificate(der, origin)?;
+                self.store.put_endorsements(&authority.endorse(leaf, roots, now_ms, origin)?)
+            }
+            (Item::AmdRevocationList(der), Key::AmdRevocationList { product }) => {
+                let root = self.store.root(product, now_ms).ok_or_else(alone)?;
+                let list = amd::revocation_list(der, &root, now_ms, origin)?;
+                self.store.put_revocation_list(&list, &root, origin)
+            }
+            (item, key) => unreachable!("a key is of its item's kind: {item:?}, {key}"),
+        }
     }
-}
-
-/// Writes a file that others see whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |action| move |source| Error::File { action, path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed("making the folder of"))?;
-    }
-    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
-    std::fs::write(&unfinished, bytes).map_err(failed("writing"))?;
-    std::fs::rename(&unfinished, path).map_err(failed("finishing"))
 }

@@ -1,20 +1,21 @@
 //! Why are there no endorsements?
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use casemate_evidence::snp::Product;
-use casemate_verify::snp::EndorsementsError;
+use casemate_verify::snp::{ChainError, EndorsementsError};
 
-/// Why no endorsements were found.
+/// Why no endorsements were found or kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not in the cache, and the cache is offline.
+    /// Not in the store, and nobody may be asked.
     #[error(
-        "no certificates for chip {chip} at TCB {tcb} in {directory}; run once online, or put leaf.der, \
-         intermediate.der and root.der there"
+        "no certificates for chip {chip} at TCB {tcb} in {}; fetch or import them while there is a network",
+        directory.display()
     )]
-    NotCached {
+    NotStored {
         /// The first digits of the chip id.
         chip: String,
         /// The TCB version.
@@ -22,16 +23,21 @@ pub enum Error {
         /// Where they were looked for.
         directory: PathBuf,
     },
-    /// A version 2 report without a chip id from which to tell its product, or an unknown processor.
+    /// A report of version 2 that fits no product, or of an unknown processor.
     #[error("the report does not say which product signed it; endorsements must come with the evidence")]
     ProductUnknown,
+    /// A report that nobody signed.
+    #[error("the report is not signed, so nothing endorses it")]
+    Unsigned,
     /// A report signed by a VLEK, which the cloud provider hands out and AMD's service does not.
-    #[error("a VLEK signed the report; its certificate comes from the host, with the evidence")]
+    #[error(
+        "a VLEK signed the report; its certificate comes from the host, with the evidence, or is imported"
+    )]
     VlekNotServed,
     /// The chip id is masked, so the service cannot be asked.
     #[error("the platform masks its chip id; the VCEK must come with the evidence")]
     ChipMasked,
-    /// A file of the cache cannot be read or written.
+    /// A file of the store cannot be read or written.
     #[error("{action} {path}: {source}; check permissions and space", path = path.display())]
     File {
         /// What was tried.
@@ -41,16 +47,53 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// A file of the cache, or an answer of the service, is no certificate.
-    #[error("{origin}: {source}; delete it and fetch again")]
+    /// A file, or an answer of the service, is no certificate or list.
+    #[error("{origin}: {source}")]
     Unreadable {
         /// File or address.
         origin: String,
         /// What is wrong with it.
         source: EndorsementsError,
     },
+    /// A certificate or list for which no trusted root vouches.
+    #[error("{origin} is not endorsed by a trusted root: {source}")]
+    NotEndorsed {
+        /// File or address.
+        origin: String,
+        /// Why.
+        source: Box<ChainError>,
+    },
+    /// An authority or list of a product that this version does not know.
+    #[error(
+        "{origin} is of {found:?}, which is no product that Casemate knows; update it if the processor is newer"
+    )]
+    UnknownName {
+        /// File or address.
+        origin: String,
+        /// The name found.
+        found: String,
+    },
+    /// A revocation list older than the one that is stored: what it left out stays revoked.
+    #[error(
+        "{origin} is a revocation list of {found_ms} ms, older than the stored one of {stored_ms} ms; the \
+         stored one is kept"
+    )]
+    OlderRevocationList {
+        /// File or address.
+        origin: String,
+        /// When it was made, milliseconds since 1970.
+        found_ms: u64,
+        /// When the stored one was made.
+        stored_ms: u64,
+    },
+    /// A revocation list or leaf whose intermediate and root nobody gave.
+    #[error("{origin} belongs to an authority that is not stored; give intermediate and root as well")]
+    AuthorityMissing {
+        /// File or address.
+        origin: String,
+    },
     /// The service cannot be reached, or breaks off.
-    #[error("{address}: {source}; check the network, or work offline with a filled cache")]
+    #[error("{address}: {source}; check the network, or work offline with what is stored")]
     Network {
         /// What was asked.
         address: String,
@@ -73,7 +116,7 @@ pub enum Error {
         /// Greatest length accepted in bytes.
         maximum: usize,
     },
-    /// The service sent a chain that is not for this product or chip.
+    /// The service sent a certificate that is not for this product or chip.
     #[error("{address} answered with the certificate of another chip, firmware or product than {product}")]
     Foreign {
         /// What was asked.
@@ -81,12 +124,59 @@ pub enum Error {
         /// The product asked for.
         product: Product,
     },
+    /// The service was asked as often as manners allow.
+    #[error("{address} is not asked now: this program asks at most so often; try again in {seconds} s")]
+    TooManyRequests {
+        /// What would have been asked.
+        address: String,
+        /// How long to wait.
+        seconds: u64,
+    },
+    /// The service takes longer than the caller waits; it is still being asked.
+    #[error("endorsements are being fetched and not there after {seconds} s; ask again")]
+    Slow {
+        /// How long it was waited.
+        seconds: u64,
+    },
+    /// Somebody else's question, asked at the same time or shortly before, failed.
+    #[error(transparent)]
+    Shared(Arc<Error>),
+    /// Not an offline bundle.
+    #[error("not a bundle of endorsements: {0}")]
+    OfflineBundle(casemate_canon::Error),
+    /// Another version of the offline bundle.
+    #[error(
+        "endorsements of version {found}, expected {}; update the older side",
+        crate::OfflineBundle::VERSION
+    )]
+    OfflineVersion {
+        /// Version found.
+        found: u8,
+    },
+    /// Items not in ascending order, or one twice.
+    #[error("item {index} is not greater than the one before; items stand in ascending order, each once")]
+    OfflineOrder {
+        /// Position of the item, from 0.
+        index: usize,
+    },
+}
+
+impl Error {
+    /// Whether asking again later may help: nothing is wrong with the evidence.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Network { .. } | Error::TooManyRequests { .. } | Error::Slow { .. } => true,
+            Error::Status { status, .. } => *status == 429 || *status >= 500,
+            Error::Shared(error) => error.is_passing(),
+            _ => false,
+        }
+    }
 }
 
 fn advice(status: u16) -> &'static str {
     match status {
-        429 => "the service limits requests: wait ten seconds, or use the cache",
+        429 => "the service limits requests: wait ten seconds, or use what is stored",
         404 => "it knows no such chip or firmware: is the report genuine?",
-        _ => "try again later, or use the cache",
+        _ => "try again later, or use what is stored",
     }
 }

@@ -1,26 +1,35 @@
-//! Which certificates endorse this report, and where are they?
+//! Which certificates endorse this evidence, and where are they?
 //!
-//! Endorsements of SEV-SNP reports, from a cache on disk and, unless offline, from AMD's key
-//! distribution service (KDS; AMD 57230 §4). What is fetched is stored, so that a chip is asked for once
-//! and a Verifier can work without a network.
+//! Endorsements come with the evidence, from a folder on disk, or from their maker: AMD's key
+//! distribution service (KDS; AMD 57230 §4). What was fetched is kept, so that a chip is asked about once
+//! and a Verifier can work without a network; a file carries it to a machine that has none.
 //!
 //! ```no_run
-//! use casemate_endorse::{Cache, KeyServer};
-//! # async fn run(report: casemate_evidence::snp::Report, now_ms: u64) -> Result<(), casemate_endorse::Error> {
-//! let cache = Cache::online("/var/cache/casemate/endorsements", KeyServer::amd()?);
-//! let endorsements = cache.endorsements(&report, now_ms).await?;
+//! use casemate_endorse::{Cache, Etiquette, KeyServer};
+//! use casemate_verify::Roots;
+//! # async fn run(bundle: casemate_evidence::bundle::Bundle, now_ms: u64) -> Result<(), casemate_endorse::Error> {
+//! let server = KeyServer::amd(Etiquette::person())?;
+//! let cache = Cache::online("/var/cache/casemate/endorsements", Roots::builtin(), server);
+//! let completed = cache.complete(bundle, now_ms).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! It decides nothing: signatures, roots, validity and revocation are checked by `casemate_verify`, so a
-//! lying server or a changed cache can withhold a verdict and never fake one.
+//! It decides nothing. Only what a trusted root vouches for is kept, checked by `casemate_verify` when
+//! it comes and whenever it is read; and whoever appraises checks it again. A lying server or a changed
+//! file can withhold a verdict and never fake one. Time is always the caller's.
 #![forbid(unsafe_code)]
 
+mod amd;
 mod cache;
 mod error;
+mod flight;
+mod item;
 mod key_server;
+mod store;
 
-pub use cache::Cache;
+pub use cache::{Cache, Completed, Revocation};
 pub use error::Error;
-pub use key_server::KeyServer;
+pub use item::{Item, Key, OfflineBundle};
+pub use key_server::{Etiquette, KeyServer};
+pub use store::Entry;

@@ -1,0 +1,177 @@
+//! Recorded certificates through the cache: a key server on this machine serves what `$CASEMATE_VECTORS`
+//! holds, under AMD's real roots.
+//!
+//! The vectors are not part of the project. Without them these tests say so and pass, except in CI.
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use casemate_endorse::{Cache, Etiquette, Item, KeyServer, Revocation};
+use casemate_evidence::bundle::{Bundle, Item as EvidenceItem};
+use casemate_evidence::snp::{Leaf, Report, SigningKeyKind};
+use casemate_evidence::x509::Certificate;
+use casemate_verify::Roots;
+use casemate_verify::snp::{AuthenticatedChain, Endorsements};
+use serde_json::Value;
+use server::Server;
+
+struct Vector {
+    folder: PathBuf,
+    name: String,
+    json: Value,
+}
+
+impl Vector {
+    fn file(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.folder.join(name)).ok()
+    }
+
+    fn result(&self) -> &str {
+        self.json["expected"]["result"].as_str().expect("a vector expects a result")
+    }
+
+    /// A moment at which it holds, in milliseconds since 1970.
+    fn now_ms(&self) -> u64 {
+        let at = |name: &str| {
+            let text = self.json["expected"][name].as_str()?.strip_suffix("+00:00")?;
+            let time: der::DateTime = format!("{text}Z").parse().ok()?;
+            u64::try_from(time.unix_duration().as_millis()).ok()
+        };
+        let (start, end) = (at("valid_from").unwrap_or(1_770_000_000_000), at("valid_until"));
+        end.map_or(start, |end| start + (end - start) / 2)
+    }
+}
+
+fn vectors(kind: &str) -> Vec<Vector> {
+    let root = std::env::var_os("CASEMATE_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
+    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
+        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
+        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let folder = entry.expect("a folder of vectors can be listed").path();
+        if folder.is_dir() {
+            let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(folder.join("vector.json")).expect("each vector has its json");
+            found.push(Vector { folder, name, json: serde_json::from_str(&text).expect("it is JSON") });
+        }
+    }
+    assert!(!found.is_empty(), "{} holds no vectors", root.join(kind).display());
+    found
+}
+
+/// Where AMD would serve this certificate.
+fn path_of(leaf: &Leaf) -> Option<String> {
+    let server = KeyServer::at("", Etiquette::person()).expect("a client");
+    let tcb = leaf.tcb().components(leaf.product()).ok()?;
+    Some(server.vcek_address(leaf.product(), &leaf.hardware_id()?.chip_id(), &tcb))
+}
+
+#[tokio::test]
+async fn snp_vectors_that_verify_do_so_with_what_is_fetched_and_imported() {
+    let mut fetched = 0;
+    let all = vectors("snp");
+    for vector in all.iter().filter(|vector| vector.result() == "verify_ok") {
+        let report = Report::parse(&vector.file("report.bin").expect("a report")).expect("well formed");
+        let chain = vector.file("cert_chain.pem").expect("a chain");
+        let kind = report.key_info().signing_key();
+        let leaf =
+            vector.file(if kind == SigningKeyKind::Vlek { "vlek.der" } else { "vcek.der" }).expect("a leaf");
+        let endorsements =
+            Endorsements::parse_with_pem_chain(&leaf, &String::from_utf8_lossy(&chain)).expect("readable");
+        let product = Leaf::read(&endorsements.leaf).expect("a leaf").product();
+        let folder = tempfile::tempdir().expect("a folder");
+        let bare = Bundle::new([EvidenceItem::SnpReport(report.as_bytes().to_vec().into())]);
+        let found = if kind == SigningKeyKind::Vlek {
+            // AMD does not serve VLEKs: they are imported.
+            let cache = Cache::offline(folder.path(), Roots::builtin());
+            let items = [
+                Item::AmdSigningKey(leaf.into()),
+                Item::AmdIntermediate(endorsements.intermediate.as_der().to_vec().into()),
+                Item::AmdRoot(endorsements.root.as_der().to_vec().into()),
+            ];
+            for result in cache.import(&items, vector.now_ms()) {
+                result.unwrap_or_else(|error| panic!("{}: {error}", vector.name));
+            }
+            cache.complete(bare, vector.now_ms()).await
+        } else {
+            fetched += 1;
+            let address = path_of(&Leaf::read(&endorsements.leaf).expect("a leaf")).expect("it is served");
+            let answers = HashMap::from([
+                (address, (200, leaf)),
+                (format!("/vcek/v1/{product}/cert_chain"), (200, chain)),
+            ]);
+            let server = Server::start(answers).await;
+            let server = KeyServer::at(&server.base, Etiquette::person()).expect("a client");
+            Cache::online(folder.path(), Roots::builtin(), server).complete(bare, vector.now_ms()).await
+        };
+        let completed = found.unwrap_or_else(|error| panic!("{}: {error}", vector.name));
+        let found = Endorsements::from_bundle(&completed.bundle).expect("readable").expect("there");
+        assert_eq!(found, endorsements, "{}", vector.name);
+        assert!(
+            matches!(completed.revocation, Revocation::Missing(_)),
+            "{}: no list was served",
+            vector.name
+        );
+        let verified = AuthenticatedChain::verify(
+            &found,
+            &Roots::builtin(),
+            vector.now_ms(),
+            casemate_crypto::provider(),
+        )
+        .expect("the chain holds")
+        .authenticate(report, vector.now_ms());
+        assert!(verified.is_ok(), "{}: {verified:?}", vector.name);
+    }
+    assert!(all.is_empty() || fetched > 0, "no vector was fetched");
+}
+
+#[test]
+fn snp_certificate_vectors_are_kept_while_they_hold() {
+    for vector in vectors("snp-certs") {
+        let items = items(&vector);
+        assert!(!items.is_empty(), "{}: nothing to keep", vector.name);
+        assert!(
+            ["chain_ok", "crl_signature_ok"].contains(&vector.result()),
+            "{}: {}",
+            vector.name,
+            vector.result()
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::offline(folder.path(), Roots::builtin());
+        for (item, result) in items.iter().zip(cache.import(&items, vector.now_ms())) {
+            let key = result.unwrap_or_else(|error| panic!("{}: {error}", vector.name));
+            assert!(cache.entries().iter().any(|entry| entry.key == key && entry.item == *item), "{key}");
+        }
+        assert_eq!(cache.entries().len(), items.len(), "{}", vector.name);
+        // Before they were made nothing of it counts.
+        let early = tempfile::tempdir().expect("a folder");
+        let results = Cache::offline(early.path(), Roots::builtin()).import(&items, 1_500_000_000_000);
+        assert!(results.iter().all(Result::is_err), "{}: {results:?}", vector.name);
+    }
+}
+
+/// Every certificate and list of a vector, told apart by what they say.
+fn items(vector: &Vector) -> Vec<Item> {
+    let mut items: Vec<Item> = Vec::new();
+    for name in vector.json["files"].as_object().expect("a vector lists its files").keys() {
+        let bytes = vector.file(name).unwrap_or_else(|| panic!("{}: {name} is missing", vector.name));
+        if name.ends_with(".crl") || name == "crl.der" {
+            items.push(Item::AmdRevocationList(bytes.into()));
+            continue;
+        }
+        let certificates = match name.ends_with(".pem") {
+            true => Certificate::parse_pem(&String::from_utf8_lossy(&bytes)),
+            false => Certificate::parse(&bytes).map(|one| vec![one]),
+        };
+        let certificates = certificates.unwrap_or_else(|error| panic!("{}: {name}: {error}", vector.name));
+        items.extend(certificates.iter().map(Item::amd_certificate));
+    }
+    items
+}
