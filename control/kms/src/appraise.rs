@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use casemate_crypto::hash::sha256;
+use casemate_endorse::{Cache, Completed, Revocation};
 use casemate_evidence::{ReportData, bundle::Bundle};
 use casemate_record::{AuthorityRecord, PolicyDigest};
 use casemate_release::seat::{Attested, Refusal};
 use casemate_verify::{
     AcceptSimulated, Accepted, Channel, Expectations, Freshness, Policy, Verdict, Verifier, Workload,
 };
+
+use tokio::sync::Semaphore;
 
 use crate::Error;
 
@@ -17,7 +20,13 @@ use crate::Error;
 pub(crate) struct Appraiser {
     floor: Arc<Policy>,
     accept_simulated: AcceptSimulated,
+    endorsements: Option<Cache>,
+    /// Calls that may wait for certificates at the same time; the others of a seat go on meanwhile.
+    waiting: Arc<Semaphore>,
 }
+
+/// Far fewer than the calls that a seat serves at the same time (`http::IN_FLIGHT`).
+const WAITING: usize = 16;
 
 /// Evidence, and what it must show.
 pub(crate) struct Question {
@@ -37,10 +46,11 @@ pub(crate) fn policy_digest(policy: &[u8]) -> PolicyDigest {
 
 impl Appraiser {
     /// Reads the floor policy.
-    pub fn new(floor: &str, accept_simulated: bool) -> Result<Self, Error> {
+    pub fn new(floor: &str, accept_simulated: bool, endorsements: Option<Cache>) -> Result<Self, Error> {
         let floor = Policy::parse(floor).map_err(|error| Error::FloorPolicy { source: Box::new(error) })?;
         let accept_simulated = if accept_simulated { AcceptSimulated::Yes } else { AcceptSimulated::No };
-        Ok(Appraiser { floor: Arc::new(floor), accept_simulated })
+        let waiting = Arc::new(Semaphore::new(WAITING));
+        Ok(Appraiser { floor: Arc::new(floor), accept_simulated, endorsements, waiting })
     }
 
     /// Refuses a policy file that could never be appraised under.
@@ -49,10 +59,50 @@ impl Appraiser {
     }
 
     /// Appraises, off the threads that serve calls.
-    pub async fn appraise(&self, question: Question) -> Result<Attested, Refusal> {
+    pub async fn appraise(&self, mut question: Question) -> Result<Attested, Refusal> {
+        if let Some(cache) = &self.endorsements
+            && let Ok(bundle) = Bundle::parse(&question.bundle)
+        {
+            question.bundle = self.complete(cache, bundle, question.now_ms).await?.to_bytes();
+        }
         let appraiser = self.clone();
         let task = tokio::task::spawn_blocking(move || appraiser.judge(&question));
         task.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// The evidence with the certificates and the revocation list that it does not carry. What cannot be
+    /// had is left out, and the appraisal names it; what may come in a moment is worth asking again.
+    async fn complete(&self, cache: &Cache, bundle: Bundle, now_ms: u64) -> Result<Bundle, Refusal> {
+        let not_yet = || Refusal::Evidence {
+            check: "seat.endorsements".to_owned(),
+            found: "not there yet; ask again with a new challenge".to_owned(),
+        };
+        let stored = cache.without_network().complete(bundle.clone(), now_ms).await;
+        let is_whole = |completed: &Completed| !matches!(completed.revocation, Revocation::Missing(_));
+        // Strangers may make this seat ask for ever new chips: they wait, and nobody else does.
+        let permit = self.waiting.try_acquire();
+        let completed = match (stored, permit) {
+            (Ok(stored), Err(_)) => Ok(stored),
+            (Err(_), Err(_)) => return Err(not_yet()),
+            // Whole already: this asks at most for a newer list, and does not wait for it.
+            (Ok(stored), Ok(permit)) if is_whole(&stored) => {
+                drop(permit);
+                cache.complete(bundle.clone(), now_ms).await
+            }
+            (_, Ok(_permit)) => cache.complete(bundle.clone(), now_ms).await,
+        };
+        match completed {
+            Ok(completed) => {
+                if let Revocation::Missing(error) = &completed.revocation {
+                    tracing::warn!(%error, "no current revocation list");
+                }
+                Ok(completed.bundle)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no endorsements");
+                if error.is_passing() { Err(not_yet()) } else { Ok(bundle) }
+            }
+        }
     }
 
     fn judge(&self, question: &Question) -> Result<Attested, Refusal> {

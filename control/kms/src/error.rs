@@ -54,6 +54,12 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Certificates cannot be asked for.
+    #[error("certificates: {source}")]
+    Endorsements {
+        /// Why.
+        source: Box<casemate_endorse::Error>,
+    },
     /// A record or roster.
     #[error(transparent)]
     Record(#[from] RecordError),

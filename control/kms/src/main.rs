@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
+use casemate_endorse::{Cache, Etiquette, KeyServer};
 use casemate_kms::{Error, Listen, Options, StateFolder, back_up, restore, serve};
+use casemate_verify::Roots;
 use clap::{Parser, Subcommand};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -47,6 +49,12 @@ enum Command {
         /// How long a boot may go on without renewal, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86_400))]
         lease: u64,
+        /// Ask no vendor for certificates: use those that come with the evidence or lie in the state folder.
+        #[arg(long)]
+        offline: bool,
+        /// Key server to ask for AMD's certificates, instead of AMD's own.
+        #[arg(long, value_name = "URL", env = "CASEMATE_KEY_SERVER", conflicts_with = "offline")]
+        key_server: Option<String>,
     },
     /// Write the seat, under a passphrase, to a file. Stop the seat first.
     Backup {
@@ -104,10 +112,14 @@ fn run(command: Command) -> Result<(), Error> {
             );
             Ok(())
         }
-        Command::Serve { state, listen, accept_simulated, lease } => {
+        Command::Serve { state, listen, accept_simulated, lease, offline, key_server } => {
             let folder = StateFolder::open(&state)?;
-            let options =
-                Options { accept_simulated, lease: Duration::from_secs(lease), ..Options::default() };
+            let options = Options {
+                accept_simulated,
+                lease: Duration::from_secs(lease),
+                endorsements: Some(endorsements(&state, offline, key_server.as_deref())?),
+                ..Options::default()
+            };
             let runtime = tokio::runtime::Runtime::new()
                 .map_err(|source| Error::File { path: "tokio runtime".into(), source })?;
             runtime.block_on(serve(folder, options, listen, stop_signal()))
@@ -124,6 +136,19 @@ fn run(command: Command) -> Result<(), Error> {
             folder.seat().map(drop)
         }
     }
+}
+
+/// Certificates in the state folder, and whom to ask for more. Only what vendors' own roots vouch for is
+/// kept: simulated TEEs send theirs along.
+fn endorsements(state: &Path, offline: bool, key_server: Option<&str>) -> Result<Cache, Error> {
+    let (folder, roots) = (state.join("endorsements"), Roots::builtin());
+    if offline {
+        return Ok(Cache::offline(folder, roots));
+    }
+    let base = key_server.unwrap_or(KeyServer::AMD);
+    let server = KeyServer::at(base, Etiquette::service())
+        .map_err(|source| Error::Endorsements { source: Box::new(source) })?;
+    Ok(Cache::online(folder, roots, server))
 }
 
 async fn stop_signal() {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use casemate_crypto::hash::Sha256;
+use casemate_endorse::Cache;
 use casemate_evidence::ReportData;
 use casemate_record::{AppId, BootId, InstanceId, RosterChain, VolumeName};
 use casemate_release::{
@@ -32,6 +33,9 @@ pub struct Options {
     pub lease: Duration,
     /// How long a challenge is good.
     pub challenge_lifetime: Duration,
+    /// Where certificates and revocation lists are had that evidence does not carry; `None`: nowhere, then
+    /// evidence must carry its certificates.
+    pub endorsements: Option<Cache>,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             accept_simulated: false,
             lease: Duration::from_secs(600),
             challenge_lifetime: Duration::from_secs(120),
+            endorsements: None,
         }
     }
 }
@@ -87,7 +92,8 @@ impl Service {
     /// [`Error`]: the seat does not start on anything that does not fit together.
     pub async fn open(folder: &StateFolder, options: Options) -> Result<Self, Error> {
         let seat = folder.seat()?;
-        let appraiser = Appraiser::new(&folder.floor_policy()?, options.accept_simulated)?;
+        let appraiser =
+            Appraiser::new(&folder.floor_policy()?, options.accept_simulated, options.endorsements.clone())?;
         let store = Store::open(&folder.database()?).await?;
         let lifetime_ms = milliseconds(options.challenge_lifetime);
         let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, USED_CHALLENGES);

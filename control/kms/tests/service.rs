@@ -1,14 +1,17 @@
 //! Does a seat, over its socket, give keys to whom it should and to nobody else?
 
+#[path = "../../../link/endorse/tests/support/server.rs"]
+mod server;
 #[path = "../../../core/verify/tests/support/mod.rs"]
 mod support;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use casemate_crypto::{
     hash::sha256,
     sign::{PublicKey, SigningKey},
 };
+use casemate_endorse::{Cache, Etiquette, KeyServer};
 use casemate_evidence::{
     Measurement, ReportData,
     bundle::{Bundle, Item},
@@ -28,10 +31,11 @@ use casemate_release::{
     },
     message::{SeatRequest, Step},
 };
-use casemate_verify::Policy;
+use casemate_verify::{Policy, Roots};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use support::Tee;
+use server::Server;
+use support::{NOW_MS, Tee};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const WORKLOAD: [u8; 32] = [0x57; 32];
@@ -46,6 +50,9 @@ struct World {
     policy: String,
     tee: Tee,
     roster: Roster,
+    endorsements: Option<Cache>,
+    /// Whether the guest's evidence carries no certificates.
+    bare: bool,
 }
 
 impl World {
@@ -77,7 +84,8 @@ impl World {
             let chain = StateFolder::open(&state).unwrap().chain().unwrap();
             chain.verify(&chain.genesis.kms_id()).unwrap()
         };
-        let mut world = World { folder, task: None, owner, genesis, policy, tee, roster };
+        let (endorsements, bare) = (None, false);
+        let mut world = World { folder, task: None, owner, genesis, policy, tee, roster, endorsements, bare };
         world.start(accept_simulated).await;
         world.authorise(1, WORKLOAD).await.unwrap();
         world.create_instance(1).await.unwrap();
@@ -86,7 +94,8 @@ impl World {
 
     async fn start(&mut self, accept_simulated: bool) {
         let folder = StateFolder::open(&self.folder.path().join("state")).unwrap();
-        let options = Options { accept_simulated, ..Options::default() };
+        let endorsements = self.endorsements.clone();
+        let options = Options { accept_simulated, endorsements, ..Options::default() };
         let listen = format!("unix:{}", self.socket().display()).parse().unwrap();
         let serving = serve(folder, options, listen, std::future::pending());
         self.task = Some(tokio::spawn(async move { serving.await.unwrap() }));
@@ -125,18 +134,7 @@ impl World {
     }
 
     async fn post(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let mut stream = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: seat\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-        (status, answer[end + 4..].to_vec())
+        post_to(&self.socket(), path, body).await
     }
 
     async fn ask(&self, request: &[u8]) -> Vec<u8> {
@@ -201,11 +199,38 @@ impl World {
         let mut tee = self.tee.clone();
         tee.report.report_data = report_data;
         let report = tee.sign_report();
-        Bundle::new([
-            Item::SnpReport(report.as_bytes().to_vec().into()),
-            Item::SnpCertificates(tee.endorsements().to_bundle_item()),
-        ])
-        .to_bytes()
+        let bundle = Bundle::new([Item::SnpReport(report.as_bytes().to_vec().into())]);
+        match self.bare {
+            true => bundle.to_bytes(),
+            false => bundle.with(Item::SnpCertificates(tee.endorsements().to_bundle_item())).to_bytes(),
+        }
+    }
+
+    /// The seat again, with a key server that knows the chip, and a guest that brings no certificates.
+    async fn with_key_server(etiquette: Etiquette) -> (Self, Server) {
+        let mut world = Self::new().await;
+        let chip = world.tee.endorsements();
+        let pem = |one: &casemate_evidence::x509::Certificate| {
+            der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, one.as_der()).unwrap()
+        };
+        let chain = (pem(&chip.intermediate) + &pem(&chip.root)).into_bytes();
+        let list = support::ListParts::new(&world.tee.root.subject).to_der();
+        let nowhere = KeyServer::at("", etiquette).unwrap();
+        let tcb = support::tcb(Product::Genoa);
+        let vcek = nowhere.vcek_address(Product::Genoa, &world.tee.report.chip_id, &tcb);
+        let server = Server::start(HashMap::from([
+            (vcek, (200, chip.leaf.as_der().to_vec())),
+            ("/vcek/v1/Genoa/cert_chain".to_owned(), (200, chain)),
+            ("/vcek/v1/Genoa/crl".to_owned(), (200, list)),
+        ]))
+        .await;
+        let roots = Roots::none().with_simulated([world.tee.simulated_root()]);
+        let folder = world.folder.path().join("endorsements");
+        world.endorsements =
+            Some(Cache::online(folder, roots, KeyServer::at(&server.base, etiquette).unwrap()));
+        world.restart().await;
+        world.bare = true;
+        (world, server)
     }
 
     async fn release(&self, boot: u8) -> Result<Release, GuestError> {
@@ -253,6 +278,21 @@ impl World {
         let answer = self.ask(&requests[0].1).await;
         attempt.finish(&[(self.seat(), Answer::Bytes(answer))]).map(drop)
     }
+}
+
+async fn post_to(socket: &std::path::Path, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: seat\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
 }
 
 fn data() -> VolumeName {
@@ -573,4 +613,77 @@ async fn too_much_is_turned_away() {
         }
     }
     assert!(turned_away);
+}
+
+/// Certificates of the simulated chip hold around `NOW_MS`, and the seat goes by this machine's clock.
+fn the_clock_suits_the_chip() -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis().abs_diff(u128::from(NOW_MS)) < u128::from(900 * support::DAY_MS)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_fetches_what_evidence_lacks_and_asks_about_a_chip_once() {
+    assert!(the_clock_suits_the_chip());
+    let (mut world, server) = World::with_key_server(Etiquette::service()).await;
+    world.boot(1).await.unwrap();
+    world.renew(1).await.unwrap();
+    world.restart().await;
+    world.release(2).await.unwrap();
+    assert_eq!(server.count("/vcek/v1/Genoa/1f"), 1);
+    assert_eq!(server.count("cert_chain"), 1);
+    server.go_away().await;
+    world.release(3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_gets_no_certificates_says_whether_asking_again_may_help() {
+    let (mut world, server) = World::with_key_server(Etiquette::service()).await;
+    let known = world.tee.report.chip_id;
+    world.tee.report.chip_id = [0x2F; 64].into();
+    assert_eq!(check(world.release(1).await), "snp.endorsements_present", "the service knows no such chip");
+    world.tee.report.chip_id = known;
+    server.go_away().await;
+    assert_eq!(check(world.release(2).await), "seat.endorsements");
+    // Evidence that carries its own certificates needs nobody.
+    world.bare = false;
+    world.release(3).await.unwrap();
+    // A seat that may not ask says the same of everything that it has not got.
+    let roots = Roots::none().with_simulated([world.tee.simulated_root()]);
+    world.endorsements = Some(Cache::offline(world.folder.path().join("nothing"), roots));
+    world.restart().await;
+    world.bare = true;
+    assert_eq!(check(world.release(4).await), "snp.endorsements_present");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_certificates_keeps_nobody_else_waiting() {
+    let (mut world, server) = World::with_key_server(Etiquette::service()).await;
+    server.fall_silent();
+    let genuine = world.tee.clone();
+    world.bare = true;
+    let mut waiting = Vec::new();
+    for chip in 1..=16u8 {
+        world.tee.report.chip_id = [chip; 64].into();
+        let mut attempt = ReleaseAttempt::new(world.setup(chip), &mut UnwrapErr(SysRng)).unwrap();
+        let reply = world.ask(&attempt.challenge_request()).await;
+        attempt.add_challenge(&world.seat(), &reply).unwrap();
+        let mut challenged = attempt.challenged().unwrap();
+        let evidence = world.evidence(challenged.report_data());
+        let request = challenged.requests(&evidence, &mut UnwrapErr(SysRng)).remove(0).1;
+        let socket = world.socket();
+        waiting.push(tokio::spawn(async move { post_to(&socket, "/v1/guest", &request).await }));
+    }
+    // All sixteen wait once the key server has heard of ten: that many questions are asked at once.
+    while server.asked().len() < 10 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.tee = genuine;
+    world.bare = false;
+    world.release(100).await.unwrap();
+    assert!(waiting.iter().any(|one| !one.is_finished()), "strangers wait on while the guest has its keys");
+    server.speak();
+    for one in waiting {
+        let (status, _) = one.await.unwrap();
+        assert_eq!(status, 200, "a denial is an answer");
+    }
 }
