@@ -6,6 +6,7 @@
 
 mod bits;
 mod builder;
+mod fields;
 mod leaf;
 mod product;
 mod report;
