@@ -149,6 +149,15 @@ pub enum Error {
         #[source]
         source: Box<casemate_measure::image::ImageError>,
     },
+    /// Files that cannot be launched.
+    #[error("{path}: {source}", path = path.display())]
+    Launch {
+        /// The firmware.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_measure::snp::LaunchError>,
+    },
     /// An image could not be built or differs.
     #[error("{source}")]
     ImageBuild {
@@ -241,8 +250,14 @@ pub enum Error {
         /// Limit.
         maximum: usize,
     },
-    /// A file is neither bundle nor report.
-    #[error("{path} is neither an evidence bundle nor a SEV-SNP report: {source}", path = path.display())]
+    /// A file begins like no kind of evidence.
+    #[error("{path} is neither an evidence bundle nor an SEV-SNP report, certificate or revocation list", path = path.display())]
+    UnknownEvidence {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file begins like an evidence bundle, and is none.
+    #[error("{path}: {source}", path = path.display())]
     NotEvidence {
         /// The file.
         path: PathBuf,
@@ -250,9 +265,40 @@ pub enum Error {
         #[source]
         source: Box<casemate_evidence::bundle::BundleError>,
     },
-    /// A raw report carries no certificates.
-    #[error("{path} is a raw report, and no certificates were given", path = path.display())]
-    EndorsementsMissing {
+    /// A file begins like an SEV-SNP report, and is none.
+    #[error("{path} is no SEV-SNP report: {source}", path = path.display())]
+    NotReport {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_evidence::snp::ReportError>,
+    },
+    /// A file with a certificate or revocation list that cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_evidence::x509::Error>,
+    },
+    /// Certificates were to be verified as if they were evidence.
+    #[error("{path} holds certificates or a revocation list: they endorse evidence and are none", path = path.display())]
+    NothingToVerify {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No certificates endorse the evidence, so it was not judged.
+    #[error("{source}")]
+    Endorsements {
+        /// Why.
+        #[source]
+        source: Box<casemate_endorse::Error>,
+    },
+    /// Evidence was to be kept as if it endorsed some.
+    #[error("{path} is a report: it is endorsed and endorses nothing", path = path.display())]
+    NotEndorsement {
         /// The file.
         path: PathBuf,
     },
@@ -281,14 +327,19 @@ impl Error {
             Error::Local(_) | Error::Site { .. } | Error::SiteTooLarge { .. } => exit::SERVICES,
             Error::Session(SessionError::Denied { .. }) => exit::REFUSED,
             Error::Session(_)
+            | Error::UnknownEvidence { .. }
             | Error::NotEvidence { .. }
+            | Error::NotReport { .. }
+            | Error::Unreadable { .. }
             | Error::Certificates { .. }
             | Error::NotConfirmed { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
             Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
-            Error::VmName { .. } | Error::NothingPublished { .. } | Error::EndorsementsMissing { .. } => {
-                exit::USAGE
-            }
+            Error::VmName { .. }
+            | Error::NothingPublished { .. }
+            | Error::NotEndorsement { .. }
+            | Error::NothingToVerify { .. } => exit::USAGE,
+            Error::Endorsements { .. } => exit::ENDORSEMENTS,
             Error::OtherWorkload { .. } => exit::REFUSED,
             _ => exit::FAILED,
         }
@@ -343,6 +394,7 @@ impl Error {
                 "name one: --image NAME or FOLDER; `casemate image build` makes one".into()
             }
             Error::GuestImage { .. } | Error::ImageBuild { .. } => "`casemate image verify` compares an image with its description".into(),
+            Error::Launch { .. } => "docs/reference/launch-measurement.md says what firmware, vCPUs and features must be".into(),
             Error::Roster { source } => roster_hint(source).into(),
             Error::NotConfirmed { source, .. } => receipts_hint(source).into(),
             Error::NotDeployed { .. } => {
@@ -363,8 +415,14 @@ impl Error {
             Error::Site { .. } | Error::SiteTooLarge { .. } => {
                 "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()
             }
-            Error::NotEvidence { .. } => "give a bundle that `casemate verify` or a guest wrote, or a raw report of 1184 bytes".into(),
-            Error::EndorsementsMissing { .. } => "give them: --leaf vcek.der --chain chain.pem".into(),
+            Error::UnknownEvidence { .. } | Error::NotEvidence { .. } => "give a bundle that a guest made, or a raw report of 1184 bytes".into(),
+            Error::NotReport { .. } => "was it cut on its way, or encoded? A report has 1184 bytes".into(),
+            Error::Unreadable { .. } => "give one certificate in DER, a chain in PEM, or a revocation list in DER".into(),
+            Error::NothingToVerify { .. } => {
+                "`casemate inspect` shows what it says; with a report it serves as --leaf or --chain".into()
+            }
+            Error::Endorsements { source } => endorsements_hint(source).into(),
+            Error::NotEndorsement { .. } => "`casemate endorsements fetch` fetches what endorses it".into(),
             Error::Certificates { .. } => "the leaf is DER, the chain PEM: intermediate first, then root".into(),
         }
     }
@@ -399,6 +457,8 @@ pub mod exit {
     pub const REFUSED: u8 = 8;
     /// The guest did not get as far as it should.
     pub const GUEST: u8 = 9;
+    /// What endorses the evidence cannot be had, so nothing was judged.
+    pub const ENDORSEMENTS: u8 = 10;
 
     /// All of them, with what they mean.
     pub const ALL: &[(u8, &str)] = &[
@@ -412,6 +472,7 @@ pub mod exit {
         (SERVICES, "a service does not answer, or does not run"),
         (REFUSED, "a service or the guest understood, and refused"),
         (GUEST, "the guest did not get as far as it should"),
+        (ENDORSEMENTS, "what endorses the evidence cannot be had, so nothing was judged"),
     ];
 }
 
@@ -433,6 +494,34 @@ fn oci_hint(error: &OciError) -> &'static str {
         }
         OciError::Build { .. } => "the builder's own messages stand above",
         _ => "build the image again with a current builder",
+    }
+}
+
+fn endorsements_hint(error: &casemate_endorse::Error) -> &'static str {
+    use casemate_endorse::Error as E;
+    match error {
+        E::Shared(error) => endorsements_hint(error),
+        E::NotStored { .. } => {
+            "give the certificates: --leaf vcek.der --chain chain.pem; or fetch them where there is a network and \
+             bring them along: `casemate endorsements export`, `import`"
+        }
+        E::Network { .. } | E::Slow { .. } | E::TooManyRequests { .. } => {
+            "is there a way to kdsintf.amd.com? Without one: `casemate endorsements import` and --offline"
+        }
+        E::Status { status: 404, .. } => {
+            "AMD knows no such chip and firmware: the report may be made up, or is of a test chip"
+        }
+        E::Status { .. } => "wait a minute and try again, or work with --offline",
+        E::VlekNotServed | E::ChipMasked => {
+            "ask the cloud provider for the certificate; give it with --leaf and --chain, or `casemate endorsements import`"
+        }
+        E::File { .. } => "check permissions and space of the folder `endorsements` in CASEMATE_HOME",
+        E::OlderRevocationList { .. } => "somebody serves an old list: see who answers for the key server",
+        E::AuthorityMissing { .. } => "import ARK and ASK or ASVK together with it",
+        E::OfflineBundle(_) | E::OfflineVersion { .. } | E::OfflineOrder { .. } => {
+            "give a file that `casemate endorsements export` wrote"
+        }
+        _ => "do not trust what sent this; fetch it from AMD's own service",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
@@ -16,6 +16,20 @@ pub fn read(path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
         return Err(Error::FileTooLarge { path: path.to_owned(), found: size, maximum: maximum_bytes });
     }
     fs::read(path).map_err(|source| error("read", path, source))
+}
+
+/// Reads a file of at most `maximum_bytes`, or standard input where the path is `-`.
+pub fn read_input(path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
+    if path.as_os_str() != "-" {
+        return read(path, maximum_bytes);
+    }
+    let mut bytes = Vec::new();
+    let limited = io::stdin().lock().take(maximum_bytes + 1).read_to_end(&mut bytes);
+    let found = limited.map_err(|source| error("read", path, source))? as u64;
+    if found > maximum_bytes {
+        return Err(Error::FileTooLarge { path: path.to_owned(), found, maximum: maximum_bytes });
+    }
+    Ok(bytes)
 }
 
 /// Reads a file of text.

@@ -56,9 +56,9 @@ impl Home {
         self.root.join("cache/registry")
     }
 
-    /// Certificates that endorse hardware.
-    pub fn certificates(&self) -> PathBuf {
-        self.root.join("certificates")
+    /// Certificates and revocation lists that endorse hardware.
+    pub fn endorsements(&self) -> PathBuf {
+        self.root.join("endorsements")
     }
 
     /// Built guest images, one folder each.

@@ -224,6 +224,68 @@ fn what_was_not_deployed_from_here_is_not_verified_on_a_validators_word() {
     );
 }
 
+/// A report that nobody signed.
+fn report() -> Vec<u8> {
+    use casemate_evidence::snp::{Layout, ReportBuilder};
+
+    ReportBuilder::new(Layout::V2, [0; 8].into()).finish(&[1; 96].into()).as_bytes().to_vec()
+}
+
+#[test]
+fn evidence_without_certificates_is_not_judged() {
+    let scene = Scene::new();
+    std::fs::write(scene.app().join("report.bin"), report()).unwrap();
+    scene.fails(
+        &["verify", "report.bin", "--offline"],
+        10,
+        "error: no certificates for chip 000000..0000 at TCB 0000000000000000 in SCRATCH/home/endorsements; fetch or \
+         import them while there is a network\nhint: give the certificates: --leaf vcek.der --chain chain.pem; or \
+         fetch them where there is a network and bring them along: `casemate endorsements export`, `import`\n",
+    );
+}
+
+#[test]
+fn what_a_report_says_is_shown_and_marked_as_unverified() {
+    let scene = Scene::new();
+    std::fs::write(scene.app().join("report.bin"), report()).unwrap();
+    let output = scene.run(&["inspect", "report.bin"]);
+    assert!(output.status.success(), "{}", scene.plain(&output.stderr));
+    let said = scene.plain(&output.stdout);
+    let signing_key = said.lines().find(|line| line.starts_with("report.key_info_bits.signing_key"));
+    assert_eq!(signing_key.and_then(|line| line.split_whitespace().nth(1)), Some("VCEK"), "{said}");
+    assert!(said.ends_with("Nothing of this is verified: `casemate verify` does that.\n"), "{said}");
+    scene.fails(
+        &["endorsements", "import", "report.bin", "--offline"],
+        2,
+        "error: report.bin is a report: it is endorsed and endorses nothing\nhint: `casemate endorsements fetch` \
+         fetches what endorses it\n",
+    );
+    scene.write("cut", "");
+    std::fs::write(scene.app().join("cut"), &report()[..100]).unwrap();
+    let cut = scene.run(&["inspect", "cut"]);
+    assert_eq!(cut.status.code(), Some(4));
+    assert!(
+        scene.plain(&cut.stderr).starts_with("error: cut is no SEV-SNP report: 100 bytes, expected 1184")
+    );
+}
+
+#[test]
+fn a_moment_is_written_in_utc() {
+    let scene = Scene::new();
+    let output = scene.run(&["verify", "report.bin", "--at", "yesterday"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = scene.plain(&output.stderr);
+    assert!(said.contains("'yesterday' is no time; write it in UTC, such as 2026-05-01T00:00:00Z"), "{said}");
+}
+
+#[test]
+fn an_empty_store_of_endorsements_says_so() {
+    let scene = Scene::new();
+    let output = scene.run(&["endorsements", "status"]);
+    assert_eq!(scene.plain(&output.stdout), "nothing is kept in SCRATCH/home/endorsements\n");
+    assert!(output.status.success());
+}
+
 #[test]
 fn a_file_that_is_no_evidence_is_refused() {
     let scene = Scene::new();

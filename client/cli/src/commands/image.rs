@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     Error,
-    commands::Context,
+    commands::{Context, measure},
     exit,
     guest_image::{self, GuestImage},
 };
@@ -27,7 +27,7 @@ enum Command {
         #[arg(long, default_value = "out/image")]
         output: PathBuf,
     },
-    /// Compute what the hardware measures when an image boots
+    /// Compute what the hardware measures when an image boots, or any files: --firmware
     Measure {
         /// Image: its name, or the folder of a built one
         image: Option<String>,
@@ -37,6 +37,8 @@ enum Command {
         /// The variant for simulated TEEs
         #[arg(long)]
         simulated: bool,
+        #[command(flatten)]
+        files: measure::Files,
     },
     /// Compare an image's files with what its description says
     Verify {
@@ -52,7 +54,8 @@ enum Command {
 pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     match arguments.command {
         Command::Build { sources, output } => build(context, sources, output),
-        Command::Measure { image, vcpus, simulated } => {
+        Command::Measure { files, vcpus, .. } if files.is_given() => measure::run(context, &files, vcpus),
+        Command::Measure { image, vcpus, simulated, .. } => {
             let image = GuestImage::find(&context.home, image.as_deref())?;
             let shape = guest_image::shape(vcpus, None);
             let measurement = image.measurement(&shape, simulated)?;

@@ -2,25 +2,29 @@
 
 pub mod completions;
 pub mod doctor;
+pub mod endorsements;
 pub mod exec;
 pub mod image;
+pub mod inspect;
 pub mod key;
 pub mod lifecycle;
 pub mod local;
 pub mod lock;
 pub mod logs;
 pub mod man;
+pub mod measure;
 pub mod policy;
 pub mod ps;
 pub mod up;
 pub mod verify;
 
 use casemate_api::agent::{self, OwnerReply};
+use casemate_endorse::Cache;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    Error, api::Validator, app::App, deployment::Deployment, home::Home, output::Output, policy::PolicyFile,
-    session::Question,
+    Error, api::Validator, app::App, clock, deployment::Deployment, endorsements::complete_bytes, home::Home,
+    output::Output, policy::PolicyFile, session::Question,
 };
 
 /// Runs a compose app in a confidential VM on a machine you need not trust, and checks that it did.
@@ -29,18 +33,25 @@ use crate::{
 #[command(after_help = "Every failure ends with `hint:`. Exit codes: docs/reference/exit-codes.md.")]
 pub struct Cli {
     /// Answer in JSON on stdout
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub json: bool,
     /// No progress on stderr
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = COMMON)]
     pub quiet: bool,
     /// Validator to ask, instead of this machine's own: unix:/PATH, http://HOST:PORT or https://HOST
-    #[arg(long, global = true, env = "CASEMATE_VALIDATOR", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_VALIDATOR", hide_env_values = true)]
+    #[arg(value_name = "ADDRESS")]
     pub validator: Option<String>,
+    /// Where certificates come from
+    #[command(flatten)]
+    pub endorsements: crate::endorsements::Options,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// Where help lists the options of every command.
+pub(crate) const COMMON: &str = "Options of every command";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -49,12 +60,14 @@ pub enum Command {
     Up(up::Arguments),
     Ps(ps::Arguments),
     Verify(verify::Arguments),
+    Inspect(inspect::Arguments),
     Logs(logs::Arguments),
     Exec(exec::Arguments),
     Stop(lifecycle::Stop),
     Start(lifecycle::Start),
     Down(lifecycle::Down),
     Policy(policy::Arguments),
+    Endorsements(endorsements::Arguments),
     Lock(lock::Arguments),
     Image(image::Arguments),
     Key(key::Arguments),
@@ -73,9 +86,19 @@ pub struct Context {
     pub home: Home,
     /// `--validator`.
     pub validator: Option<String>,
+    /// `--offline`, `--key-server`.
+    pub endorsements: crate::endorsements::Options,
 }
 
 impl Context {
+    /// The certificates of this home, and whom to ask for more.
+    ///
+    /// # Errors
+    /// [`Error::Endorsements`].
+    pub fn endorsements(&self) -> Result<Cache, Error> {
+        self.endorsements.cache(&self.home)
+    }
+
     /// The validator to ask; this machine's own is not started for it.
     ///
     /// # Errors
@@ -98,17 +121,20 @@ impl Cli {
             output: Output::new(self.json, self.quiet),
             home: Home::open()?,
             validator: self.validator,
+            endorsements: self.endorsements,
         };
         match self.command {
             Command::Up(arguments) => up::run(&context, arguments).await,
             Command::Ps(arguments) => ps::run(&context, arguments).await,
             Command::Verify(arguments) => verify::run(&context, arguments).await,
+            Command::Inspect(arguments) => inspect::run(&context, arguments),
             Command::Logs(arguments) => logs::run(&context, arguments).await,
             Command::Exec(arguments) => exec::run(&context, arguments).await,
             Command::Stop(arguments) => lifecycle::stop(&context, arguments).await,
             Command::Start(arguments) => lifecycle::start(&context, arguments).await,
             Command::Down(arguments) => lifecycle::down(&context, arguments).await,
             Command::Policy(arguments) => policy::run(&context, arguments),
+            Command::Endorsements(arguments) => endorsements::run(&context, arguments).await,
             Command::Image(arguments) => image::run(&context, arguments),
             Command::Lock(arguments) => lock::run(&context, arguments).await,
             Command::Key(arguments) => key::run(&context, arguments),
@@ -128,6 +154,7 @@ async fn order(context: &Context, name: &str, command: &agent::Command) -> Resul
     let expected = verify::expected_of(&deployment, deployment.simulated)?;
     let question = Question::new();
     let bundle = question.ask(&validator, name).await?;
+    let bundle = complete_bytes(&context.endorsements()?, context.output, bundle, clock::now_ms()).await?;
     let session = question.appraise(&bundle, &policy.policy, &expected)?.session()?;
     let owner = crate::key::unlock(&context.home)?;
     let number = App::open(&deployment.folder)?.next_order()?;

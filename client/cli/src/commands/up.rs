@@ -23,8 +23,10 @@ use crate::{
     Error,
     api::{ApiError, Validator},
     app::App,
+    clock,
     commands::{Context, verify},
     deployment::Deployment,
+    endorsements::complete_bytes,
     exit,
     guest_image::{self, GuestImage},
     key,
@@ -188,7 +190,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         accept_simulated: if simulated { AcceptSimulated::Yes } else { AcceptSimulated::No },
         through_session_key: true,
     };
-    let appraised = ask(&validator, &vm.id, &policy, &expected, started, arguments.timeout).await?;
+    let appraised = ask(context, &validator, &vm.id, &policy, &expected, started, arguments.timeout).await?;
     let verdict = appraised.verdict.clone();
     if verdict.outcome() != Outcome::Verified {
         output.answer(&verdict, || verdict.render(&name, verify::style(output)));
@@ -393,6 +395,7 @@ impl Spec<'_> {
 
 /// Asks for evidence until the agent answers.
 async fn ask(
+    context: &Context,
     validator: &Validator,
     vm: &str,
     policy: &PolicyFile,
@@ -400,10 +403,14 @@ async fn ask(
     started: Instant,
     timeout: u64,
 ) -> Result<Appraised, Error> {
+    let endorsements = context.endorsements()?;
     loop {
         let question = Question::new();
         match question.ask(validator, vm).await {
-            Ok(bundle) => return question.appraise(&bundle, &policy.policy, expected),
+            Ok(bundle) => {
+                let bundle = complete_bytes(&endorsements, context.output, bundle, clock::now_ms()).await?;
+                return question.appraise(&bundle, &policy.policy, expected);
+            }
             Err(error) if started.elapsed() > Duration::from_secs(timeout) => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
         }

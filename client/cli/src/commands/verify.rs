@@ -2,18 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_evidence::{bundle::Bundle, snp::Report};
+use casemate_evidence::bundle::{Bundle, Item};
 use casemate_record::WorkloadDigest;
 use casemate_verify::{
-    AcceptSimulated, Appraisal, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier,
-    Workload, snp::Endorsements,
+    AcceptSimulated, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier, Workload,
+    snp::Endorsements,
 };
 
 use crate::{
-    Error, clock,
+    Error,
+    clock::{self, Moment},
     commands::Context,
     deployment::Deployment,
+    endorsements::{complete, complete_bytes},
     error::exit,
+    evidence::Evidence,
     files,
     guest_image::{self, GuestImage},
     output::Output,
@@ -28,7 +31,8 @@ use crate::{
 /// and the policy lists its root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Name of a VM, https://SITE, or a file: an evidence bundle or a raw SEV-SNP report
+    /// Name of a VM, https://SITE, a file with an evidence bundle or a raw SEV-SNP report, or - for standard
+    /// input
     pub target: String,
     /// Policy file
     #[arg(long, value_name = "FILE")]
@@ -54,9 +58,9 @@ pub struct Arguments {
     /// Its chain, PEM: intermediate, root
     #[arg(long, value_name = "FILE", requires = "leaf")]
     pub chain: Option<PathBuf>,
-    /// For recorded evidence: the time to judge it at, in seconds since 1970
-    #[arg(long, value_name = "SECONDS")]
-    pub at: Option<u64>,
+    /// For recorded evidence: the time to judge it at, in UTC, such as 2026-05-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Moment>,
 }
 
 /// Runs the command.
@@ -67,8 +71,8 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let target = arguments.target.clone();
     let verdict = if target.starts_with("https://") || target.starts_with("http://") {
         verify_site(context, &arguments, &target).await?
-    } else if Path::new(&target).is_file() {
-        verify_file(context, &arguments, Path::new(&target))?
+    } else if target == "-" || Path::new(&target).is_file() {
+        verify_file(context, &arguments, Path::new(&target)).await?
     } else {
         verify_vm(context, &arguments, &target).await?
     };
@@ -98,6 +102,7 @@ async fn verify_vm(context: &Context, arguments: &Arguments, name: &str) -> Resu
     let expected = expected_of(&deployment, arguments.accept_simulated || deployment.simulated)?;
     let question = Question::new();
     let bundle = question.ask(&validator, name).await?;
+    let bundle = complete_bytes(&context.endorsements()?, context.output, bundle, clock::now_ms()).await?;
     Ok(question.appraise(&bundle, &policy.policy, &expected)?.verdict)
 }
 
@@ -134,6 +139,7 @@ async fn verify_site(context: &Context, arguments: &Arguments, site: &str) -> Re
     let question = Question::new();
     let url = format!("{}/.well-known/casemate?nonce={}", site.trim_end_matches('/'), question.nonce_text());
     let bundle = fetch(&url).await?;
+    let bundle = complete_bytes(&context.endorsements()?, context.output, bundle, clock::now_ms()).await?;
     let expected = Expected {
         workload: expected_workload(arguments)?,
         images: expected_images(context, arguments)?,
@@ -165,8 +171,8 @@ async fn fetch(url: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<Verdict, Error> {
-    let bytes = files::read(path, Bundle::MAXIMUM_LEN as u64)?;
+async fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<Verdict, Error> {
+    let bundle = read_evidence(path)?;
     let endorsements = read_endorsements(arguments)?;
     let policy = policy_for(arguments)?;
     let expectations = Expectations {
@@ -181,18 +187,28 @@ fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<
         accept_simulated: accept(arguments.accept_simulated),
         provider: casemate_crypto::provider(),
     };
-    let now_ms = arguments.at.map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
-    let appraisal: Appraisal = if Report::parse(&bytes).is_ok() {
-        let Some(endorsements) = endorsements else {
-            return Err(Error::EndorsementsMissing { path: path.to_owned() });
-        };
-        verifier.verify_report(&bytes, &endorsements, &expectations, now_ms)
-    } else {
-        let bundle = Bundle::parse(&bytes)
-            .map_err(|source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) })?;
-        verifier.verify_bundle(&bundle, endorsements.map(Into::into).as_ref(), &expectations, now_ms)
+    let now_ms = arguments.at.map_or_else(clock::now_ms, |moment| moment.0);
+    // Certificates that somebody names stand in for those that the evidence does not carry.
+    let bundle = match endorsements {
+        Some(named) if bundle.snp_certificates().is_none() => {
+            bundle.with(Item::SnpCertificates(named.to_bundle_item()))
+        }
+        _ => bundle,
     };
-    Ok(appraisal.verdict().clone())
+    let bundle = complete(&context.endorsements()?, context.output, bundle, now_ms).await?;
+    Ok(verifier.verify_bundle(&bundle, None, &expectations, now_ms).verdict().clone())
+}
+
+/// The evidence in a file, as a bundle.
+fn read_evidence(path: &Path) -> Result<Bundle, Error> {
+    let bytes = files::read_input(path, Evidence::MAXIMUM_LEN as u64)?;
+    let evidence =
+        Evidence::recognise(bytes).ok_or_else(|| Error::UnknownEvidence { path: path.to_owned() })?;
+    match evidence.into_bundle() {
+        Ok(Some(bundle)) => Ok(bundle),
+        Ok(None) => Err(Error::NothingToVerify { path: path.to_owned() }),
+        Err(source) => Err(Error::NotEvidence { path: path.to_owned(), source: Box::new(source) }),
+    }
 }
 
 fn read_endorsements(arguments: &Arguments) -> Result<Option<Endorsements>, Error> {

@@ -1,0 +1,236 @@
+//! Which certificates are kept here, and how do they come and go?
+
+use std::path::{Path, PathBuf};
+
+use casemate_endorse::{Item, OfflineBundle};
+use casemate_evidence::{bundle::Bundle, snp::Product, snp::Report, x509::Certificate, x509::RevocationList};
+use casemate_verify::snp::Endorsements;
+use serde_json::{Value, json};
+
+use crate::{
+    Error,
+    clock::{self, Moment},
+    commands::{Context, inspect},
+    endorsements::failed,
+    evidence::Evidence,
+    exit, files,
+    output::{size, table},
+};
+
+/// Certificates and revocation lists that endorse hardware: fetch, carry to a machine without a network, list
+///
+/// Only what a vendor's own root vouches for is kept. `verify` and `up` fetch what they lack by themselves;
+/// with --offline they use what is kept here.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Fetch what endorses evidence, or what all chips of a product share
+    Fetch {
+        /// Evidence: bundles or raw reports
+        #[arg(required_unless_present = "product")]
+        files: Vec<PathBuf>,
+        /// Product whose authority and revocation list are fetched; may be repeated
+        #[arg(long, value_parser = product, value_name = "Milan|Genoa|Turin")]
+        product: Vec<Product>,
+        /// For recorded evidence: the time to judge it at, in UTC, such as 2026-05-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<Moment>,
+    },
+    /// Write everything that is kept to one file
+    Export {
+        /// File to write
+        file: PathBuf,
+    },
+    /// Keep what files hold: an exported file, an evidence bundle, certificates (DER or PEM), revocation lists (DER)
+    Import {
+        /// Files to read
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The time at which they must hold, in UTC, such as 2026-05-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<Moment>,
+    },
+    /// List what is kept, and until when it holds
+    Status,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Error::Endorsements`], [`Error::File`], [`Error::UnknownEvidence`], [`Error::Unreadable`].
+pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
+    match arguments.command {
+        Command::Fetch { files, product, at } => fetch(context, &files, &product, now_ms(at)).await,
+        Command::Export { file } => export(context, &file),
+        Command::Import { files, at } => import(context, &files, now_ms(at)),
+        Command::Status => status(context),
+    }
+}
+
+async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_ms: u64) -> Result<u8, Error> {
+    let cache = context.endorsements()?;
+    for product in products {
+        let step =
+            context.output.long_step("Fetching", &format!("authority and revocation list of {product}"));
+        cache.fetch_product(*product, now_ms).await.map_err(failed)?;
+        step.done(&format!("ARK, ASK and revocation list of {product}"));
+    }
+    for path in files {
+        let bundle = read_evidence(path)?;
+        let unreadable = |source| Error::NotReport { path: path.to_owned(), source: Box::new(source) };
+        let report = bundle.snp_report().ok_or_else(|| Error::NothingToVerify { path: path.to_owned() })?;
+        let report = Report::parse(report).map_err(unreadable)?;
+        let step = context.output.long_step("Fetching", &format!("what endorses {}", path.display()));
+        cache.endorsements(&report, now_ms).await.map_err(failed)?;
+        step.done(&format!("chain of chip {}", report.chip_id().short()));
+    }
+    status(context)
+}
+
+fn read_evidence(path: &Path) -> Result<Bundle, Error> {
+    let unknown = || Error::UnknownEvidence { path: path.to_owned() };
+    let bytes = files::read_input(path, Evidence::MAXIMUM_LEN as u64)?;
+    match Evidence::recognise(bytes).ok_or_else(unknown)?.into_bundle() {
+        Ok(Some(bundle)) => Ok(bundle),
+        Ok(None) => Err(Error::NothingToVerify { path: path.to_owned() }),
+        Err(source) => Err(Error::NotEvidence { path: path.to_owned(), source: Box::new(source) }),
+    }
+}
+
+fn export(context: &Context, file: &Path) -> Result<u8, Error> {
+    let bundle = context.endorsements()?.export();
+    let bytes = bundle.to_bytes();
+    files::write(file, &bytes)?;
+    let answer = json!({ "file": file, "items": bundle.items().len(), "bytes": bytes.len() });
+    context.output.answer(&answer, || {
+        format!("{} holds {} items, {}", file.display(), bundle.items().len(), size(bytes.len() as u64))
+    });
+    Ok(exit::DONE)
+}
+
+fn import(context: &Context, files: &[PathBuf], now_ms: u64) -> Result<u8, Error> {
+    let cache = context.endorsements()?;
+    let mut items = Vec::new();
+    for path in files {
+        items.extend(read_items(path)?.into_iter().map(|item| (path, item)));
+    }
+    let bare: Vec<Item> = items.iter().map(|(_, item)| item.clone()).collect();
+    let results = cache.import(&bare, now_ms);
+    let refused = results.iter().filter(|result| result.is_err()).count();
+    let rows: Vec<Value> = items
+        .iter()
+        .zip(&results)
+        .map(|((path, item), result)| {
+            let mut row = json!({ "file": path, "kind": item.kind_name(), "kept": result.is_ok() });
+            match result {
+                Ok(key) => {
+                    row["item"] = json!(key.to_string());
+                    row["content"] = content(item);
+                }
+                Err(error) => row["error"] = json!(error.to_string()),
+            }
+            row
+        })
+        .collect();
+    context.output.answer(&rows, || {
+        let line = |((path, item), result): (&(&PathBuf, Item), &Result<_, _>)| match result {
+            Ok(key) => format!("kept     {key}"),
+            Err(error) => format!("refused  {} in {}: {error}", item.kind_name(), path.display()),
+        };
+        items.iter().zip(&results).map(line).collect::<Vec<_>>().join("\n")
+    });
+    Ok(if refused == 0 { exit::DONE } else { exit::NOT_GENUINE })
+}
+
+/// What a file holds that can be kept.
+fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
+    let bytes = files::read_input(path, OfflineBundle::MAXIMUM_LEN as u64)?;
+    if let Ok(bundle) = OfflineBundle::parse(&bytes) {
+        return Ok(bundle.items().to_vec());
+    }
+    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source: Box::new(source) };
+    match Evidence::recognise(bytes).ok_or_else(|| Error::UnknownEvidence { path: path.to_owned() })? {
+        Evidence::Certificates(certificates) => {
+            Ok(certificates.map_err(unreadable)?.iter().map(Item::amd_certificate).collect())
+        }
+        Evidence::RevocationList(list) => Ok(vec![Item::AmdRevocationList(list.as_der().to_vec().into())]),
+        Evidence::Bundle(bundle) => {
+            let bundle = bundle
+                .map_err(|source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) })?;
+            let carried = Endorsements::from_bundle(&bundle)
+                .map_err(|source| Error::Certificates { source: Box::new(source) })?;
+            let chain =
+                carried.iter().flat_map(|carried| [&carried.root, &carried.intermediate, &carried.leaf]);
+            let mut items: Vec<Item> = chain.map(Item::amd_certificate).collect();
+            items.extend(
+                bundle.snp_revocation_list().map(|list| Item::AmdRevocationList(list.to_vec().into())),
+            );
+            Ok(items)
+        }
+        Evidence::SnpReport(_) => Err(Error::NotEndorsement { path: path.to_owned() }),
+    }
+}
+
+fn status(context: &Context) -> Result<u8, Error> {
+    let cache = context.endorsements()?;
+    let now_ms = clock::now_ms();
+    let entries = cache.entries();
+    let rows: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            json!({
+                "item": entry.key.to_string(),
+                "kind": entry.item.kind_name(),
+                "not_before": clock::utc(entry.not_before_ms),
+                "not_after": clock::utc(entry.not_after_ms),
+                "fetched": clock::utc(entry.written_ms),
+                "holds": (entry.not_before_ms..=entry.not_after_ms).contains(&now_ms),
+                "content": content(&entry.item),
+            })
+        })
+        .collect();
+    let answer = json!({ "folder": cache.directory(), "items": rows });
+    context.output.answer(&answer, || {
+        let lines: Vec<Vec<String>> = entries
+            .iter()
+            .map(|entry| {
+                let holds = (entry.not_before_ms..=entry.not_after_ms).contains(&now_ms);
+                vec![
+                    entry.key.to_string(),
+                    if holds { "holds" } else { "OUT OF DATE" }.to_owned(),
+                    clock::utc(entry.not_after_ms),
+                    clock::utc(entry.written_ms),
+                ]
+            })
+            .collect();
+        if lines.is_empty() {
+            return format!("nothing is kept in {}", cache.directory().display());
+        }
+        table(&["ITEM", "STATE", "UNTIL", "SINCE"], &lines)
+    });
+    Ok(exit::DONE)
+}
+
+/// What an item says, as `casemate inspect` shows it.
+fn content(item: &Item) -> Value {
+    match item {
+        Item::AmdRevocationList(der) => {
+            RevocationList::parse(der).map_or(Value::Null, |list| inspect::revocation_list(&list))
+        }
+        other => Certificate::parse(other.bytes()).map_or(Value::Null, |one| inspect::certificate(&one)),
+    }
+}
+
+fn now_ms(at: Option<Moment>) -> u64 {
+    at.map_or_else(clock::now_ms, |moment| moment.0)
+}
+
+fn product(text: &str) -> Result<Product, String> {
+    let known = Product::ALL.into_iter().find(|product| product.name().eq_ignore_ascii_case(text));
+    known.ok_or_else(|| "expected Milan, Genoa (also Bergamo and Siena) or Turin".to_owned())
+}

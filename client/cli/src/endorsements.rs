@@ -1,0 +1,70 @@
+//! Where does this machine keep certificates that endorse hardware, and whom does it ask for them?
+
+use casemate_endorse::{Cache, Etiquette, KeyServer, Revocation};
+use casemate_evidence::bundle::Bundle;
+use casemate_verify::Roots;
+
+use crate::{Error, commands::COMMON, home::Home, output::Output};
+
+/// How endorsements are had.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Ask no vendor for certificates: use those that came with the evidence or are kept here
+    #[arg(long, global = true, help_heading = COMMON)]
+    pub offline: bool,
+    /// Key server to ask for AMD's certificates, instead of AMD's own
+    #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_KEY_SERVER", hide_env_values = true)]
+    #[arg(value_name = "URL")]
+    pub key_server: Option<String>,
+}
+
+impl Options {
+    /// The certificates of this home. Only what vendors' own roots vouch for is kept: simulated TEEs send
+    /// theirs along.
+    ///
+    /// # Errors
+    /// [`Error::Endorsements`] if this machine cannot set up TLS.
+    pub fn cache(&self, home: &Home) -> Result<Cache, Error> {
+        let (directory, roots) = (home.endorsements(), Roots::builtin());
+        if self.offline {
+            return Ok(Cache::offline(directory, roots));
+        }
+        let base = self.key_server.as_deref().unwrap_or(KeyServer::AMD);
+        let server = KeyServer::at(base, Etiquette::person()).map_err(failed)?;
+        Ok(Cache::online(directory, roots, server))
+    }
+}
+
+/// The evidence with the certificates and the revocation list that it does not carry.
+///
+/// # Errors
+/// [`Error::Endorsements`] if it carries no certificates and none can be had.
+pub async fn complete(cache: &Cache, output: Output, bundle: Bundle, now_ms: u64) -> Result<Bundle, Error> {
+    let completed = cache.complete(bundle, now_ms).await.map_err(failed)?;
+    if let Revocation::Missing(error) = completed.revocation {
+        output.step("Revocation", &format!("no current list: {error}"));
+    }
+    Ok(completed.bundle)
+}
+
+/// As [`complete`], for evidence in the bytes in which a guest sent it; what is no evidence comes back as
+/// it is, for its appraisal to refuse.
+///
+/// # Errors
+/// As [`complete`].
+pub async fn complete_bytes(
+    cache: &Cache,
+    output: Output,
+    bytes: Vec<u8>,
+    now_ms: u64,
+) -> Result<Vec<u8>, Error> {
+    match Bundle::parse(&bytes) {
+        Ok(bundle) => Ok(complete(cache, output, bundle, now_ms).await?.to_bytes()),
+        Err(_) => Ok(bytes),
+    }
+}
+
+/// A failure to have endorsements.
+pub fn failed(source: casemate_endorse::Error) -> Error {
+    Error::Endorsements { source: Box::new(source) }
+}
