@@ -1,6 +1,6 @@
 //! Which library verifies signatures?
 
-use crate::hash::HashAlgorithm;
+use crate::hash::{Digest, HashAlgorithm};
 use crate::sign::{Error, PublicKey, Signature, SigningKey};
 
 casemate_canon::byte_type! {
@@ -134,6 +134,36 @@ pub trait Provider: Send + Sync + 'static {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error>;
+
+    /// RSASSA-PKCS1-v1_5 over a digest that somebody else made. By RustCrypto in every back end: AWS-LC's
+    /// interface for Rust digests itself.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`], [`Error::BadSignature`].
+    fn verify_rsa_pkcs1_digest(
+        &self,
+        digest: &Digest,
+        modulus: &[u8],
+        exponent: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        crate::rust_crypto::verify_rsa_pkcs1_digest(digest, modulus, exponent, signature)
+    }
+
+    /// ECDSA over a digest that somebody else made, as [`verify_ecdsa`](Self::verify_ecdsa) takes key and
+    /// signature. By RustCrypto in every back end.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`], [`Error::BadSignature`] (also for SHA-1).
+    fn verify_ecdsa_digest(
+        &self,
+        curve: Curve,
+        digest: &Digest,
+        key: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        crate::rust_crypto::verify_ecdsa_digest(curve, digest, key, signature)
+    }
 
     /// ECDSA on P-256 over SHA-256 of `message`, with a deterministic nonce (RFC 6979).
     fn sign_p256(&self, key: &SigningKey, message: &[u8]) -> Signature {

@@ -4,7 +4,7 @@ use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::traits::SignatureScheme as _;
 
-use crate::hash::HashAlgorithm;
+use crate::hash::{Digest, HashAlgorithm};
 use crate::provider::{Curve, P384PublicKey, P384Signature, PreparedP384, Provider, PssSalt, check_rsa_key};
 use crate::sign::{Error, PublicKey, Signature};
 
@@ -38,15 +38,7 @@ impl Provider for RustCrypto {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error> {
-        let key = rsa_key(modulus, exponent, signature)?;
-        let digest = hash.digest(message);
-        let scheme = match hash {
-            HashAlgorithm::Sha1 => rsa::Pkcs1v15Sign::new::<sha1::Sha1>(),
-            HashAlgorithm::Sha256 => rsa::Pkcs1v15Sign::new::<sha2::Sha256>(),
-            HashAlgorithm::Sha384 => rsa::Pkcs1v15Sign::new::<sha2::Sha384>(),
-            HashAlgorithm::Sha512 => rsa::Pkcs1v15Sign::new::<sha2::Sha512>(),
-        };
-        scheme.verify(&key, digest.as_bytes(), signature).map_err(|_| Error::BadSignature)
+        verify_rsa_pkcs1_digest(&hash.digest(message), modulus, exponent, signature)
     }
 
     fn verify_rsa_pss(
@@ -90,28 +82,52 @@ impl Provider for RustCrypto {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error> {
-        if hash == HashAlgorithm::Sha1 {
-            return Err(Error::BadSignature);
+        verify_ecdsa_digest(curve, &hash.digest(message), key, signature)
+    }
+}
+
+/// See [`Provider::verify_rsa_pkcs1_digest`].
+pub(crate) fn verify_rsa_pkcs1_digest(
+    digest: &Digest,
+    modulus: &[u8],
+    exponent: &[u8],
+    signature: &[u8],
+) -> Result<(), Error> {
+    let key = rsa_key(modulus, exponent, signature)?;
+    let scheme = match digest.algorithm() {
+        HashAlgorithm::Sha1 => rsa::Pkcs1v15Sign::new::<sha1::Sha1>(),
+        HashAlgorithm::Sha256 => rsa::Pkcs1v15Sign::new::<sha2::Sha256>(),
+        HashAlgorithm::Sha384 => rsa::Pkcs1v15Sign::new::<sha2::Sha384>(),
+        HashAlgorithm::Sha512 => rsa::Pkcs1v15Sign::new::<sha2::Sha512>(),
+    };
+    scheme.verify(&key, digest.as_bytes(), signature).map_err(|_| Error::BadSignature)
+}
+
+/// See [`Provider::verify_ecdsa_digest`].
+pub(crate) fn verify_ecdsa_digest(
+    curve: Curve,
+    digest: &Digest,
+    key: &[u8],
+    signature: &[u8],
+) -> Result<(), Error> {
+    if digest.algorithm() == HashAlgorithm::Sha1 {
+        return Err(Error::BadSignature);
+    }
+    if key.len() != 2 * curve.field_len() {
+        return Err(Error::NotAKey);
+    }
+    match curve {
+        Curve::P256 => {
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<65>(key))
+                .map_err(|_| Error::NotAKey)?;
+            let signature = p256::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
+            key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
         }
-        if key.len() != 2 * curve.field_len() {
-            return Err(Error::NotAKey);
-        }
-        let digest = hash.digest(message);
-        match curve {
-            Curve::P256 => {
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<65>(key))
-                    .map_err(|_| Error::NotAKey)?;
-                let signature =
-                    p256::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
-                key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
-            }
-            Curve::P384 => {
-                let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<97>(key))
-                    .map_err(|_| Error::NotAKey)?;
-                let signature =
-                    p384::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
-                key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
-            }
+        Curve::P384 => {
+            let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed::<97>(key))
+                .map_err(|_| Error::NotAKey)?;
+            let signature = p384::ecdsa::Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
+            key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| Error::BadSignature)
         }
     }
 }

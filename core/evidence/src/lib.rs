@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod eventlog;
+pub mod ima;
 pub mod intel;
 pub mod sgx;
 pub mod snp;

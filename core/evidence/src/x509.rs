@@ -157,6 +157,13 @@ impl PublicKey {
         let spki = x509_cert::spki::SubjectPublicKeyInfoOwned::from_der(bytes).map_err(Error::Malformed)?;
         read_public_key(&spki)
     }
+
+    /// What the bit string of a DER `SubjectPublicKeyInfo` holds: the bytes that name a key by their SHA-1
+    /// (RFC 5280 §4.2.1.2, method 1).
+    pub fn key_bits_of_spki(bytes: &[u8]) -> Option<Vec<u8>> {
+        let spki = x509_cert::spki::SubjectPublicKeyInfoOwned::from_der(bytes).ok()?;
+        spki.subject_public_key.as_bytes().map(<[u8]>::to_vec)
+    }
 }
 
 impl Certificate {
@@ -286,6 +293,18 @@ impl Certificate {
     /// SHA-256 of the DER `SubjectPublicKeyInfo`: names the key, whichever certificate carries it.
     pub fn public_key_digest(&self) -> Sha256 {
         self.public_key_digest
+    }
+
+    /// The DER `SubjectPublicKeyInfo`.
+    pub fn public_key_info(&self) -> Vec<u8> {
+        let spki = self.fields.tbs_certificate().subject_public_key_info();
+        spki.to_der().expect("what was read from DER can be written")
+    }
+
+    /// The subject key identifier, if it is stated.
+    pub fn subject_key_identifier(&self) -> Option<&[u8]> {
+        let octets = self.extension(SUBJECT_KEY_IDENTIFIER)?;
+        content(octets, &(0..octets.len())).ok().map(|range| &octets[range])
     }
 
     /// The subject.
@@ -616,6 +635,7 @@ fn unix_ms(time: Time) -> u64 {
     u64::try_from(time.to_unix_duration().as_millis()).unwrap_or(u64::MAX)
 }
 
+const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

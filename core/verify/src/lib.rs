@@ -29,6 +29,8 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
+pub mod eventlog;
+pub mod ima;
 pub mod intel;
 pub mod sgx;
 pub mod signature;

@@ -3,7 +3,7 @@
 //! The one place where a certificate's, a TPM's or a device's algorithm meets the cryptography. What an
 //! algorithm says and what the key is must agree; SHA-1 is refused unless the caller asks for it by name.
 
-use casemate_crypto::hash::HashAlgorithm;
+use casemate_crypto::hash::{Digest, HashAlgorithm};
 use casemate_crypto::{Curve, Provider, PssSalt, sign};
 use casemate_evidence::x509::{PublicKey, SignatureAlgorithm};
 use der::Decode as _;
@@ -74,6 +74,36 @@ pub fn verify_x509(
         (A::Ecdsa(hash), PublicKey::P384(key)) => {
             let signature = fixed_size(signature, Curve::P384)?;
             answer(provider.verify_ecdsa(Curve::P384, hash, key.as_bytes(), message, &signature))
+        }
+        _ => Err(SignatureError::KeyKind),
+    }
+}
+
+/// Checks a signature over a digest that somebody else made of the signed bytes: RSASSA-PKCS1-v1_5, or ECDSA
+/// as an Ecdsa-Sig-Value, whichever the key is for. Never of SHA-1.
+///
+/// # Errors
+/// [`SignatureError`].
+pub fn verify_digest(
+    key: &PublicKey,
+    digest: &Digest,
+    signature: &[u8],
+    provider: &dyn Provider,
+) -> Result<(), SignatureError> {
+    if digest.algorithm() == HashAlgorithm::Sha1 {
+        return Err(SignatureError::WeakHash);
+    }
+    match key {
+        PublicKey::Rsa { modulus, exponent } => {
+            answer(provider.verify_rsa_pkcs1_digest(digest, modulus, exponent, signature))
+        }
+        PublicKey::P256(key) => {
+            let signature = fixed_size(signature, Curve::P256)?;
+            answer(provider.verify_ecdsa_digest(Curve::P256, digest, key.as_bytes(), &signature))
+        }
+        PublicKey::P384(key) => {
+            let signature = fixed_size(signature, Curve::P384)?;
+            answer(provider.verify_ecdsa_digest(Curve::P384, digest, key.as_bytes(), &signature))
         }
         _ => Err(SignatureError::KeyKind),
     }
