@@ -323,7 +323,10 @@ mod tests {
         let mut variable = vec![0; 32];
         variable[16..24].fill(0xFF); // a name of 2^64 characters
         assert!(matches!(Variable::read(&variable), Err(DataError::Truncated(_))));
-        assert!(matches!(signature_lists(&[0xFF; 28]), Err(DataError::Truncated(_))));
+        assert_eq!(signature_lists(&[0xFF; 28]), Err(DataError::SignatureList { offset: 0 }));
+        let mut list = vec![0; 28];
+        list[16..20].fill(0xFF); // a list of 4 GiB
+        assert!(matches!(signature_lists(&list), Err(DataError::Truncated(_))));
         let mut list = vec![0; 28 + 16];
         list[16] = 28 + 16; // a list of one entry of no size
         assert_eq!(signature_lists(&list), Err(DataError::SignatureList { offset: 0 }));
