@@ -15,10 +15,13 @@
 //! which `sgx` and `tdx` reports come; else no module knows another.
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod bundle;
 pub mod eventlog;
+pub mod gcp;
 pub mod ima;
 pub mod intel;
+pub mod nitro;
 pub mod sgx;
 pub mod snp;
 pub mod tdx;

@@ -28,10 +28,13 @@
 //! caller's. Accepted evidence says nothing about availability or side channels.
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod certificates;
 pub mod eventlog;
+pub mod gcp;
 pub mod ima;
 pub mod intel;
+pub mod nitro;
 pub mod sgx;
 pub mod signature;
 pub mod snp;

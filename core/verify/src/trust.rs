@@ -175,7 +175,7 @@ const AMD_ROOTS: [AmdRoot; 3] = [
 const INTEL_ROOT: IntelRoot =
     IntelRoot { key_digest: digest(*b"a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e") };
 
-const fn digest(text: [u8; 64]) -> Sha256 {
+pub(crate) const fn digest(text: [u8; 64]) -> Sha256 {
     const fn digit(byte: u8) -> u8 {
         match byte {
             b'0'..=b'9' => byte - b'0',
