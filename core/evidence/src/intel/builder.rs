@@ -10,7 +10,9 @@ use der::{Any, Tag};
 use serde_json::{Map, Value, json};
 
 use super::pck::{self, Fmspc, PckConfiguration, PlatformTcb, Ppid, SgxType};
-use super::quote::{Body, ENCLAVE_QUOTE_KEY_TYPE, INTEL_QE_VENDOR, QE_REPORT, QuoteVersion, SGX, TDX};
+use super::quote::{
+    Body, ENCLAVE_QUOTE_KEY_TYPE, INTEL_QE_VENDOR, PCK_CHAIN, QE_REPORT, QuoteVersion, SGX, TDX,
+};
 use super::tcb_info::{TcbStatus, TdxModule, Tee};
 use crate::{ReportData, sgx};
 
@@ -85,7 +87,7 @@ impl QuoteBuilder {
         inner.extend(qe_report_signature.as_bytes());
         inner.extend((self.qe_authentication_data.len() as u16).to_le_bytes());
         inner.extend(&self.qe_authentication_data);
-        inner.extend(certification(5, &self.certificates_pem));
+        inner.extend(certification(PCK_CHAIN, &self.certificates_pem));
         let mut data = signature.as_bytes().to_vec();
         data.extend(self.attestation_key.as_bytes());
         match self.version {

@@ -66,11 +66,9 @@ pub struct QuoteSignature {
 pub enum Certification {
     /// Types 1 to 3: the platform's name only; its certificates must come from elsewhere.
     Name(PckName),
-    /// Types 4 and 5: the certificate of the PCK, with type 5 followed by those above it; PEM.
+    /// Type 5: the certificate of the PCK and those above it, PEM.
     Certificates {
-        /// 4 or 5.
-        kind: u16,
-        /// PEM, or DER in the samples of Intel's verification library.
+        /// As it stands in the quote; DER in the samples of Intel's verification library.
         bytes: Vec<u8>,
     },
 }
@@ -343,7 +341,7 @@ impl Certification {
     pub fn kind(&self) -> u16 {
         match self {
             Certification::Name(name) => name.kind,
-            Certification::Certificates { kind, .. } => *kind,
+            Certification::Certificates { .. } => PCK_CHAIN,
         }
     }
 
@@ -353,7 +351,7 @@ impl Certification {
     /// # Errors
     /// [`x509::Error`].
     pub fn certificates(&self) -> Result<Vec<Certificate>, x509::Error> {
-        let Certification::Certificates { bytes, .. } = self else { return Ok(Vec::new()) };
+        let Certification::Certificates { bytes } = self else { return Ok(Vec::new()) };
         // The quoting library copies a C string: its end is part of the data.
         let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
         let text = std::str::from_utf8(text).map_err(|_| x509::Error::PemLabel)?;
@@ -455,7 +453,7 @@ fn read_certification<'a>(reader: &mut Reader<'a>) -> Result<(u16, &'a [u8]), Qu
 
 fn certification(kind: u16, bytes: &[u8]) -> Result<Certification, QuoteError> {
     let ppid = match (kind, bytes.len()) {
-        (4 | 5, _) => return Ok(Certification::Certificates { kind, bytes: bytes.to_vec() }),
+        (PCK_CHAIN, _) => return Ok(Certification::Certificates { bytes: bytes.to_vec() }),
         (1, 34 | 36) => 0..16,
         (2, 276) => 0..256,
         (3, 404) => 0..384,
@@ -463,7 +461,7 @@ fn certification(kind: u16, bytes: &[u8]) -> Result<Certification, QuoteError> {
         (found, _) => {
             return Err(QuoteError::CertificationType {
                 found,
-                expected: "1 to 5 (name or certificates of the PCK)",
+                expected: "1 to 3 (name of the PCK) or 5 (its certificates)",
             });
         }
     };
@@ -503,3 +501,4 @@ impl<'a> Reader<'a> {
 pub(super) const SGX: u32 = 0;
 pub(super) const TDX: u32 = 0x81;
 pub(super) const QE_REPORT: u16 = 6;
+pub(super) const PCK_CHAIN: u16 = 5;

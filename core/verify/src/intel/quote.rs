@@ -26,7 +26,7 @@ pub struct AuthenticatedQuote {
 }
 
 /// Why a quote is not genuine.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthenticateError {
     /// The collateral does not count.

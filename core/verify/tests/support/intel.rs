@@ -6,9 +6,9 @@ use casemate_crypto::hash::Sha256;
 use casemate_crypto::sign::{Signature, SigningKey};
 use casemate_evidence::Measurement;
 use casemate_evidence::intel::{
-    Body, CollateralBuilder, EnclaveIdentity, Fmspc, LevelBuilder, ModuleBuilder, PckConfiguration,
-    PlatformTcb, Ppid, QuoteBuilder, QuoteVersion, SgxType, TcbInfo, TcbStatus, TdxModule, Tee,
-    pck_extension,
+    Body, CollateralBuilder, CollateralError, EnclaveIdentity, Fmspc, LevelBuilder, ModuleBuilder,
+    PckConfiguration, PlatformTcb, Ppid, QuoteBuilder, QuoteVersion, SgxType, TcbInfo, TcbStatus, TdxModule,
+    Tee, pck_extension,
 };
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_evidence::{sgx, tdx};
@@ -95,8 +95,8 @@ pub struct Machine {
     pub collateral: CollateralBuilder,
     pub tcb_info_signer: Key,
     pub qe_identity_signer: Key,
-    /// Changes the text of a document before it is signed.
-    pub rewrite: Option<(String, String)>,
+    /// TCB info and enclave identity in place of what the builder writes.
+    pub documents: [Option<Vec<u8>>; 2],
     pub guest: Guest,
     pub version: QuoteVersion,
     pub quoting_enclave: sgx::ReportBuilder,
@@ -175,7 +175,7 @@ impl Machine {
             collateral: collateral(tee, fmspc),
             tcb_info_signer: Key::TcbSigning,
             qe_identity_signer: Key::TcbSigning,
-            rewrite: None,
+            documents: [None, None],
             platform,
             guest,
             version,
@@ -239,30 +239,32 @@ impl Machine {
     }
 
     pub fn documents(&self) -> [Vec<u8>; 2] {
-        [self.collateral.tcb_info(), self.collateral.qe_identity()].map(|document| {
-            let text = String::from_utf8(document).expect("JSON is text");
-            match &self.rewrite {
-                Some((from, to)) => text.replacen(from, to, 1).into_bytes(),
-                None => text.into_bytes(),
-            }
-        })
+        let [tcb_info, qe_identity] = self.documents.clone();
+        [
+            tcb_info.unwrap_or_else(|| self.collateral.tcb_info()),
+            qe_identity.unwrap_or_else(|| self.collateral.qe_identity()),
+        ]
     }
 
     pub fn collateral(&self) -> Collateral {
+        self.try_collateral().expect("the documents are well formed")
+    }
+
+    pub fn try_collateral(&self) -> Result<Collateral, CollateralError> {
         let [tcb_info, qe_identity] = self.documents();
         let certificate = |der: Vec<u8>| Certificate::parse(&der).expect("a certificate");
-        Collateral {
+        Ok(Collateral {
             tcb_info_signature: self.tcb_info_signer.sign(&tcb_info),
-            tcb_info: TcbInfo::parse(&tcb_info).expect("TCB info"),
+            tcb_info: TcbInfo::parse(&tcb_info)?,
             tcb_info_signer: certificate(self.tcb_signing.to_der()),
             qe_identity_signature: self.qe_identity_signer.sign(&qe_identity),
-            qe_identity: EnclaveIdentity::parse(&qe_identity).expect("an identity"),
+            qe_identity: EnclaveIdentity::parse(&qe_identity)?,
             qe_identity_signer: certificate(self.tcb_signing.to_der()),
             root: certificate(self.root.to_der()),
             root_revocation_list: RevocationList::parse(&self.root_list.to_der()).expect("a list"),
             pck_revocation_list: RevocationList::parse(&self.pck_list.to_der()).expect("a list"),
             pck_chain: Vec::new(),
-        }
+        })
     }
 
     pub fn pck_chain(&self) -> Vec<Certificate> {
