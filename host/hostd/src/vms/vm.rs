@@ -1,0 +1,133 @@
+//! What is known of one VM, on disk and while it runs?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_api::host::{HostVm, HostVmState};
+use tokio::sync::{Mutex, watch};
+
+use super::{Record, VmError};
+use crate::processes::{self, ProcessId};
+use crate::qemu::file;
+use crate::qmp::Qmp;
+use crate::relay::{Relay, now_ms};
+use crate::supervise;
+
+/// One VM: what is on disk, and what talks to it while it runs.
+pub(crate) struct Vm {
+    pub(crate) folder: PathBuf,
+    pub(crate) relay: Relay,
+    pub(crate) record: Mutex<Record>,
+    /// Changes whenever the record does.
+    pub(crate) state: watch::Sender<HostVmState>,
+    /// One verb at a time.
+    pub(super) verb: Mutex<()>,
+    pub(crate) qmp: Mutex<Option<Arc<Qmp>>>,
+}
+
+impl Vm {
+    pub(super) fn new(folder: PathBuf, record: Record) -> Self {
+        let relay = Relay::new(&record.spec.seats);
+        let state = watch::Sender::new(record.state);
+        Self {
+            folder,
+            relay,
+            record: Mutex::new(record),
+            state,
+            verb: Mutex::default(),
+            qmp: Mutex::default(),
+        }
+    }
+
+    pub(crate) async fn describe(&self) -> HostVm {
+        self.record.lock().await.describe(&self.relay)
+    }
+
+    pub(super) async fn state(&self) -> HostVmState {
+        self.record.lock().await.state
+    }
+
+    /// Changes the record in memory and on disk.
+    ///
+    /// If the disk is full, memory is right and the disk is behind: a restarted daemon looks at the
+    /// processes that run before it believes the disk.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), VmError> {
+        let mut record = self.record.lock().await;
+        change(&mut record);
+        let written = record.write(&self.folder);
+        self.state.send_replace(record.state);
+        written
+    }
+
+    pub(super) async fn stopped_within(&self, patience: Duration) -> bool {
+        let mut state = self.state.subscribe();
+        let stopped = state.wait_for(|state| *state != HostVmState::Running);
+        tokio::time::timeout(patience, stopped).await.is_ok()
+    }
+
+    /// Ends QEMU and the simulated TEE, whichever runs and whether or not the record knows.
+    pub(crate) async fn end_processes(&self) {
+        for process in self.processes() {
+            if let Err(error) = process.end(Duration::ZERO).await {
+                tracing::error!(%error, "a process of a VM does not end");
+            }
+        }
+    }
+
+    /// By the folder on their command lines: QEMU names its control socket, simtee its own.
+    fn processes(&self) -> Vec<ProcessId> {
+        [file::QMP, file::TEE]
+            .iter()
+            .flat_map(|socket| processes::with_argument(&self.folder.join(socket).display().to_string()))
+            .collect()
+    }
+
+    /// After a restart: goes on with a QEMU that runs, or records that it is gone.
+    pub(super) async fn adopt(self: &Arc<Self>) {
+        let needle = self.folder.join(file::QMP).display().to_string();
+        let running = processes::with_argument(&needle).into_iter().next();
+        let was_running = self.state().await == HostVmState::Running;
+        let Some(process) = running else {
+            self.end_processes().await;
+            if was_running {
+                let ended = supervise::ending_after_restart(self).await;
+                if let Err(error) = self.change(ended).await {
+                    tracing::error!(%error, "cannot record that a VM is gone");
+                }
+            }
+            return;
+        };
+        match Qmp::connect(&self.folder.join(file::QMP), Duration::from_secs(2)).await {
+            Ok((qmp, events)) => {
+                if !was_running {
+                    let change =
+                        |record: &mut Record| record.started(process, record.endpoints.clone(), now_ms());
+                    let started = self.change(change).await;
+                    if let Err(error) = started {
+                        tracing::error!(%error, "cannot record that a VM runs");
+                    }
+                }
+                tracing::info!(pid = process.pid, "found a running VM");
+                self.clone().watch(process, Arc::new(qmp), events, false).await;
+            }
+            // It was started and never became usable.
+            Err(_) => {
+                self.end_processes().await;
+                let ended = supervise::ending_after_restart(self).await;
+                let _ = self.change(ended).await;
+            }
+        }
+    }
+
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        process: ProcessId,
+        qmp: Arc<Qmp>,
+        events: tokio::sync::mpsc::Receiver<crate::qmp::Event>,
+        fresh: bool,
+    ) {
+        *self.qmp.lock().await = Some(qmp.clone());
+        tokio::spawn(supervise::run(self, process, qmp, events, fresh));
+    }
+}
