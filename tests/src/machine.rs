@@ -59,9 +59,9 @@ impl Machine {
         // Sockets of VMs lie below it, and the kernel takes 107 bytes.
         let folder = tempfile::Builder::new().prefix("cm").tempdir_in("/tmp").expect("/tmp is writable");
         let machine = Self { folder, programs: programs() };
-        for program in ["casemate", "casemate-kms", "casemate-hostd", "casemate-validator", "casemate-simtee"]
-        {
-            let path = machine.programs.join(program);
+        let programs = ["", "-kms", "-hostd", "-validator", "-uplink", "-simtee"];
+        for program in programs.map(|name| format!("casemate{name}")) {
+            let path = machine.programs.join(&program);
             assert!(path.is_file(), "{} is missing; run `cargo build --workspace`", path.display());
         }
         machine

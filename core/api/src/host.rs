@@ -135,14 +135,14 @@ pub struct DataVolume {
 }
 
 /// How the guest reaches the network, and the network the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmNetwork {
-    /// What carries the packets.
+    /// What carries the packets; by default what the host has, and nothing else is possible.
     #[serde(default)]
-    pub kind: NetworkKind,
-    /// False cuts the guest off from everything but the published ports. True lets it out; what it
-    /// may reach then is its own agent's rule.
+    pub kind: Option<NetworkKind>,
+    /// False cuts the guest off from everything but the published ports. True lets it out to public
+    /// addresses ([`crate::reach`]); what its services may reach is its own agent's rule.
     #[serde(default)]
     pub outbound: bool,
     /// Published ports.
@@ -150,18 +150,12 @@ pub struct VmNetwork {
     pub ports: Vec<PublishedPort>,
 }
 
-impl Default for VmNetwork {
-    fn default() -> Self {
-        Self { kind: NetworkKind::User, outbound: false, ports: Vec::new() }
-    }
-}
-
 /// What carries a guest's packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum NetworkKind {
-    /// QEMU itself: needs no rights on the host.
+    /// A process beside QEMU: needs no rights on the host.
     #[default]
     User,
     /// A tap device with NAT by nftables: faster, needs root.
@@ -295,8 +289,8 @@ pub struct Capabilities {
     pub memory_available_mib: u64,
     /// Processors of the host.
     pub cpus: u32,
-    /// True if hostd may make tap devices and NAT rules.
-    pub tap_networks: bool,
+    /// What carries guests' packets here.
+    pub network: NetworkKind,
 }
 
 /// What measures guests on a host.

@@ -10,4 +10,5 @@ pub mod host;
 pub mod launch;
 pub mod problem;
 pub mod progress;
+pub mod reach;
 pub mod validator;

@@ -305,8 +305,6 @@ mod tests {
             workload_digest: [0; 32].into(),
             disks: Vec::new(),
             network: NetworkKind::User,
-            outbound: false,
-            ports: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod disks;
 pub mod error;
 pub mod gpt;
+pub mod helper;
 pub mod image;
 pub mod network;
 pub mod processes;

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_api::reach::Reach;
 use casemate_hostd::accelerator::Probe;
 use casemate_hostd::api::{Host, router};
 use casemate_hostd::blobs::Blobs;
+use casemate_hostd::helper::beside_this_program;
+use casemate_hostd::network::Uplink;
 use casemate_hostd::qemu::Accelerator;
 use casemate_hostd::tee::SimulatedTee;
 use casemate_hostd::vms::{Settings, Vms};
@@ -50,6 +53,16 @@ struct Serve {
     /// Folder of the simulated root; STATE/simtee by default, made at first use.
     #[arg(long)]
     simtee_state: Option<PathBuf>,
+    /// What carries guests' packets; beside this program by default.
+    #[arg(long)]
+    uplink: Option<PathBuf>,
+    /// Let guests that may go out reach this network too, although it is private or this host's own; may
+    /// be repeated. Loopback stays closed.
+    #[arg(long = "open-network", value_name = "NETWORK")]
+    open_networks: Vec<casemate_api::reach::Network>,
+    /// Ask this resolver for guests, ADDRESS:PORT, instead of the first in /etc/resolv.conf.
+    #[arg(long)]
+    resolver: Option<std::net::SocketAddr>,
     /// What runs guests: `tcg` or `kvm`; found out by test guests if not given.
     #[arg(long, env = "CASEMATE_ACCEL", value_parser = accelerator)]
     accel: Option<Accelerator>,
@@ -88,13 +101,18 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let lock = std::fs::File::create(state.join("lock"))?;
     lock.try_lock().map_err(|_| format!("another casemate-hostd uses {}; stop it first", state.display()))?;
     let simulated_tee = SimulatedTee {
-        program: arguments.simtee.unwrap_or_else(beside_this_program),
+        program: arguments.simtee.unwrap_or_else(|| beside_this_program("casemate-simtee")),
         root: arguments.simtee_state.unwrap_or_else(|| state.join("simtee")),
     };
     let settings = Settings {
         images: arguments.images.unwrap_or_else(|| state.join("images")),
         qemu: arguments.qemu,
         simulated_tee,
+        uplink: Uplink {
+            program: arguments.uplink.unwrap_or_else(|| beside_this_program("casemate-uplink")),
+            reach: Reach { opened: arguments.open_networks },
+            resolver: arguments.resolver,
+        },
         maximum_disk_bytes: arguments.max_disk_bytes,
         maximum_vms: arguments.max_vms,
         state: state.clone(),
@@ -176,14 +194,6 @@ async fn collect_blobs(host: Arc<Host>) {
             Err(error) => tracing::warn!(%error, "cannot drop blobs"),
         }
         tokio::time::sleep(Duration::from_secs(3600)).await;
-    }
-}
-
-fn beside_this_program() -> PathBuf {
-    let program = PathBuf::from("casemate-simtee");
-    match std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&program))) {
-        Some(beside) if beside.is_file() => beside,
-        _ => program,
     }
 }
 

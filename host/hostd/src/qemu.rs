@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use casemate_api::host::{NetworkKind, Platform, PublishedPort};
+use casemate_api::host::{NetworkKind, Platform};
 use casemate_measure::shape::{Machine, Shape};
 use casemate_record::WorkloadDigest;
 
@@ -47,6 +47,10 @@ impl Explain for QemuError {
 pub mod file {
     /// QEMU's control socket.
     pub const QMP: &str = "qmp.sock";
+    /// The guest's wire; QEMU listens.
+    pub const NETWORK: &str = "net.sock";
+    /// What the uplink itself says.
+    pub const NETWORK_LOG: &str = "net.log";
     /// The relay's socket; QEMU listens.
     pub const RELAY: &str = "relay.sock";
     /// The simulated TEE's socket; simtee listens.
@@ -104,10 +108,6 @@ pub struct Launch {
     pub disks: Vec<Disk>,
     /// What carries its packets.
     pub network: NetworkKind,
-    /// Whether it may open connections outwards.
-    pub outbound: bool,
-    /// Published ports, numbers chosen.
-    pub ports: Vec<PublishedPort>,
 }
 
 /// QEMU's arguments for `launch`.
@@ -239,19 +239,13 @@ fn ports(line: &mut Line, launch: &Launch) {
 }
 
 fn network(line: &mut Line, launch: &Launch) {
-    let mut netdev = match launch.network {
-        NetworkKind::Tap => {
-            format!("tap,id=net,ifname={},script=no,downscript=no", crate::network::tap_name(&launch.id))
-        }
-        _ => format!("user,id=net,restrict={}", if launch.outbound { "off" } else { "on" }),
-    };
-    if launch.network == NetworkKind::User {
-        for port in &launch.ports {
-            netdev
-                .push_str(&format!(",hostfwd=tcp:{}:{}-:{}", port.host_ip, port.host_port, port.guest_port));
-        }
-    }
-    line.option("-netdev", netdev);
+    line.option(
+        "-netdev",
+        match launch.network {
+            NetworkKind::Tap => "tap,id=net,ifname=tap0,script=no,downscript=no".to_owned(),
+            _ => format!("stream,id=net,server=on,addr.type=unix,addr.path={}", file::NETWORK),
+        },
+    );
     // Without a ROM the firmware has one thing less to run and measure.
     line.device(launch, "virtio-net-pci,netdev=net,romfile=");
 }
@@ -322,8 +316,6 @@ mod tests {
                 Disk { path: "/state/a,b.img".into(), serial: "data".into(), writable: true },
             ],
             network: NetworkKind::User,
-            outbound: false,
-            ports: vec![PublishedPort { host_ip: [127, 0, 0, 1].into(), host_port: 8080, guest_port: 80 }],
         }
     }
 
@@ -361,11 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_and_an_open_network() {
+    fn a_tap() {
         let line = text(&Launch { network: NetworkKind::Tap, ..launch(Platform::Simulated) });
-        assert!(line.contains("-netdev tap,id=net,ifname=cm"), "{line}");
-        let line = text(&Launch { outbound: true, ..launch(Platform::Simulated) });
-        assert!(line.contains("user,id=net,restrict=off"), "{line}");
+        assert!(line.contains("-netdev tap,id=net,ifname=tap0,script=no,downscript=no\n"), "{line}");
     }
 
     #[test]

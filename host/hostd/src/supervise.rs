@@ -1,7 +1,7 @@
 //! How does a running VM fare, and how did it end?
 //!
-//! One task per running VM: it keeps the relay connected, listens to QEMU, cuts the console, tells a
-//! firmware that stands still from one that is slow, and records the end.
+//! One task per running VM: it keeps relay and uplink connected, listens to QEMU, cuts the console,
+//! tells a firmware that stands still from one that is slow, and records the end.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::helper::last_line;
 use crate::processes::ProcessId;
 use crate::qemu::file;
 use crate::qmp::{Event, Qmp, QmpError, Registers};
-use crate::tee::last_line;
 use crate::vms::{Record, Vm};
 
 /// Watches a VM until its QEMU has ended, and records how.
@@ -37,7 +37,8 @@ pub(crate) async fn run(
         let relay = keep_relay(&vm);
         let firmware = watch_firmware(&vm, &qmp, fresh);
         let console = keep_console_short(&vm.folder);
-        tokio::pin!(relay, firmware, console);
+        let network = vm.keep_connected();
+        tokio::pin!(relay, firmware, console, network);
         let mut firmware_watched = false;
         loop {
             tokio::select! {
@@ -64,6 +65,7 @@ pub(crate) async fn run(
                 }
                 () = &mut relay => {}
                 () = &mut console => {}
+                () = &mut network => {}
             }
         }
     }

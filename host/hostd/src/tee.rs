@@ -4,36 +4,21 @@
 //! very files that QEMU boots; the guest never supplies its own measurement.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use casemate_measure::shape::Shape;
 use casemate_record::WorkloadDigest;
 
 use crate::error::{Blame, Explain};
+use crate::helper::{self, HelperError};
 use crate::image::BootFiles;
-use crate::processes::{ProcessError, ProcessId, start_detached};
+use crate::processes::{ProcessError, ProcessId};
 use crate::qemu::file;
 
 /// Why there is no simulated TEE.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TeeError {
-    /// It could not be run.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// It ended before it was ready.
-    #[error("casemate-simtee ended before it was ready: {last_line}")]
-    Ended {
-        /// What it said last.
-        last_line: String,
-    },
-    /// It did not get ready.
-    #[error("casemate-simtee was not ready after {limit_ms} ms")]
-    Late {
-        /// How long was waited, in milliseconds.
-        limit_ms: u64,
-    },
-}
+#[error(transparent)]
+pub struct TeeError(#[from] HelperError);
 
 impl Explain for TeeError {
     fn explain(&self) -> (&'static str, Blame, &'static str) {
@@ -54,7 +39,7 @@ impl SimulatedTee {
     /// Starts the TEE of one VM and waits until it listens.
     ///
     /// # Errors
-    /// Each variant of [`TeeError`].
+    /// [`TeeError`].
     pub async fn start(
         &self,
         folder: &Path,
@@ -63,29 +48,14 @@ impl SimulatedTee {
         workload_digest: &WorkloadDigest,
     ) -> Result<ProcessId, TeeError> {
         self.ensure_root().await?;
-        let (socket, log) = (folder.join(file::TEE), folder.join(file::TEE_LOG));
-        for stale in [&socket, &log] {
-            let _ = std::fs::remove_file(stale);
-        }
+        let socket = folder.join(file::TEE);
+        let _ = std::fs::remove_file(&socket);
         let arguments = self.arguments(&socket, boot, shape, workload_digest);
-        let (process, mut child) = start_detached(&self.program, &arguments, folder, &log)?;
-        let deadline = Instant::now() + READY_TIME;
-        while !is_ready(&log) {
-            if let Ok(Some(_)) = child.try_wait() {
-                return Err(TeeError::Ended { last_line: last_line(&log) });
-            }
-            if Instant::now() > deadline {
-                let _ = child.start_kill();
-                return Err(TeeError::Late { limit_ms: READY_TIME.as_millis() as u64 });
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::spawn(async move { child.wait().await });
-        Ok(process)
+        Ok(helper::start(&self.program, &arguments, folder, &folder.join(file::TEE_LOG)).await?)
     }
 
     /// Makes the simulated root, once.
-    async fn ensure_root(&self) -> Result<(), TeeError> {
+    async fn ensure_root(&self) -> Result<(), HelperError> {
         static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _guard = ONE_AT_A_TIME.lock().await;
         if self.root.exists() {
@@ -99,14 +69,16 @@ impl SimulatedTee {
             .output();
         // RSA-4096 keys take a few seconds on a slow machine.
         let limit_ms = ROOT_TIME.as_millis() as u64;
+        let program = || helper::name(&self.program);
         let output = tokio::time::timeout(ROOT_TIME, command).await;
-        let output = output.map_err(|_| TeeError::Late { limit_ms })?.map_err(failed)?;
+        let late = |_| HelperError::Late { program: program(), limit_ms };
+        let output = output.map_err(late)?.map_err(failed)?;
         if output.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let last_line = said.lines().last().unwrap_or_default().chars().take(300).collect();
-        Err(TeeError::Ended { last_line })
+        Err(HelperError::Ended { program: program(), last_line })
     }
 
     fn arguments(
@@ -144,19 +116,4 @@ impl SimulatedTee {
     }
 }
 
-const READY_TIME: Duration = Duration::from_secs(15);
 const ROOT_TIME: Duration = Duration::from_secs(60);
-
-/// Whether it has said that its socket can be used: one line of JSON.
-fn is_ready(log: &Path) -> bool {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.split_inclusive('\n').any(|line| line.ends_with('\n') && line.contains("\"ready\":true"))
-}
-
-/// The last line of a log that is not empty, cut at 300 characters.
-pub fn last_line(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    line.chars().take(300).collect()
-}

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::helper::last_line;
 use crate::processes;
 use crate::qemu::{self, Launch};
-use crate::tee::last_line;
 
 /// Where trials are run, and with what.
 #[derive(Debug)]

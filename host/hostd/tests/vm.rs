@@ -98,14 +98,28 @@ async fn a_vm_outlives_the_daemon_and_leaves_no_process_when_removed() {
     assert_ne!(vm["endpoints"][0]["host_port"], 0);
     let (status, answer) = daemon.json(Method::POST, "/v1/vms/stays/start", &Value::Null).await;
     assert_eq!((status, answer["code"].as_str()), (StatusCode::CONFLICT, Some("vm_runs")));
-    assert_eq!(processes_of(folder.path()), 2);
+    assert_eq!(processes_of(folder.path()), 3);
     until(&daemon, "stays", "booted Linux", |_, console| console.contains("Kernel panic")).await;
 
     daemon.crash_and_restart().await;
     let (_, again) = daemon.json(Method::GET, "/v1/vms/stays", &Value::Null).await;
     assert_eq!(again["state"], "running");
     assert_eq!(again["endpoints"], vm["endpoints"]);
-    assert_eq!(processes_of(folder.path()), 2);
+    assert_eq!(processes_of(folder.path()), 3);
+
+    // An uplink that ends is started again on the same ports, and QEMU takes it.
+    let needle = folder.path().join("vms/stays/net.sock").display().to_string();
+    let [uplink] = casemate_hostd::processes::with_argument(&needle)[..] else { panic!("one uplink") };
+    uplink.end(Duration::ZERO).await.unwrap();
+    let port = vm["endpoints"][0]["host_port"].as_u64().unwrap() as u16;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "the uplink does not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let [again] = casemate_hostd::processes::with_argument(&needle)[..] else { panic!("QEMU refused it") };
+    assert_ne!(again, uplink);
 
     let (_, answer) = daemon.json(Method::DELETE, "/v1/vms/stays?disks=true", &Value::Null).await;
     assert_eq!(answer["code"], "vm_runs");

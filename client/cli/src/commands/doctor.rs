@@ -141,6 +141,7 @@ const PROGRAMS: &[(&str, &str, bool)] = &[
     ("casemate-hostd", "runs VMs: install all of Casemate", true),
     ("casemate-kms", "keeps keys: install all of Casemate", true),
     ("casemate-validator", "places VMs: install all of Casemate", true),
+    ("casemate-uplink", "carries packets of VMs: install all of Casemate", true),
     ("casemate-simtee", "simulates a TEE: install all of Casemate", false),
 ];
 

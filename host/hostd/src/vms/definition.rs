@@ -33,8 +33,8 @@ impl Vms {
                 return Err(VmError::Serial { found: disk.serial.chars().take(80).collect() }.into());
             }
         }
-        if spec.network.kind == NetworkKind::Tap {
-            return Err(NetworkError::NoTaps.into());
+        if let Some(wanted) = spec.network.kind.filter(|kind| *kind != NetworkKind::User) {
+            return Err(NetworkError::Kind { wanted, found: NetworkKind::User }.into());
         }
         if let Some(disk) = &spec.data_disk {
             disks::plan(disk, self.settings.maximum_disk_bytes)?;

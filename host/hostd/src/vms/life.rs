@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_api::agent::AgentRequest;
-use casemate_api::host::{HostVm, HostVmState, Platform, VmFailure, VmFailureCode};
+use casemate_api::host::{HostVm, HostVmState, NetworkKind, Platform, VmFailure, VmFailureCode};
 use casemate_canon::to_cbor;
 
 use super::{Vm, VmError, Vms};
 use crate::error::Error;
+use crate::helper::last_line;
 use crate::image::BootFiles;
-use crate::network::claim_ports;
+use crate::network::{NetworkError, ports};
 use crate::processes;
 use crate::qemu::{self, Accelerator, Launch, file};
 use crate::qmp::Qmp;
 use crate::relay::now_ms;
-use crate::tee::last_line;
 
 impl Vms {
     /// Starts it.
@@ -96,7 +96,7 @@ impl Vms {
     async fn launch(&self, vm: &Arc<Vm>) -> Result<(), Error> {
         let spec = vm.record.lock().await.spec.clone();
         vm.end_processes().await;
-        for stale in [file::QMP, file::RELAY, file::CONSOLE, file::QEMU_LOG] {
+        for stale in [file::QMP, file::RELAY, file::NETWORK, file::CONSOLE, file::QEMU_LOG] {
             let _ = fs::remove_file(vm.folder.join(stale));
         }
         vm.relay.forget();
@@ -109,7 +109,7 @@ impl Vms {
             hash_table_address = address;
         }
         self.ensure_data_disk(&spec)?;
-        let ports = claim_ports(&spec.network.ports)?;
+        let ports = ports::claim(&spec.network.ports)?;
         let mut launch = Launch {
             id: spec.id.clone(),
             folder: vm.folder.clone(),
@@ -120,9 +120,7 @@ impl Vms {
             boot,
             hash_table_address,
             workload_digest: spec.workload_digest,
-            network: spec.network.kind,
-            outbound: spec.network.outbound,
-            ports: ports.clone(),
+            network: NetworkKind::User,
         };
         if spec.platform == Platform::Simulated {
             launch.accelerator = self.probe.accelerator(&launch).await;
@@ -134,6 +132,7 @@ impl Vms {
         }
         // Before QEMU runs: if the daemon ends right after, the chosen ports are still known.
         vm.change(|record| record.endpoints = ports.clone()).await?;
+        vm.connect().await.map_err(NetworkError::from)?;
         let log = vm.folder.join(file::QEMU_LOG);
         let (process, mut child) =
             processes::start_detached(&self.settings.qemu, &arguments, &vm.folder, &log)?;

@@ -31,6 +31,7 @@ pub(crate) use self::vm::Vm;
 use crate::accelerator::Probe;
 use crate::blobs::Blobs;
 use crate::error::Error;
+use crate::network::Uplink;
 use crate::qemu::file;
 use crate::tee::SimulatedTee;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub qemu: PathBuf,
     /// The simulated TEE.
     pub simulated_tee: SimulatedTee,
+    /// What carries packets.
+    pub uplink: Uplink,
     /// Largest data disk in bytes.
     pub maximum_disk_bytes: u64,
     /// Most VMs.
@@ -82,7 +85,7 @@ impl Vms {
                 continue;
             }
             let record = Record::read(&path)?;
-            let vm = Arc::new(Vm::new(path, record));
+            let vm = Arc::new(Vm::new(path, record, vms.settings.uplink.clone()));
             vm.adopt().await;
             vms.vms.write().await.insert(name, vm);
         }
@@ -116,7 +119,7 @@ impl Vms {
         let record = Record::new(spec);
         record.write(&unfinished)?;
         fs::rename(&unfinished, &folder).map_err(VmError::storage(&folder))?;
-        let vm = Arc::new(Vm::new(folder, record));
+        let vm = Arc::new(Vm::new(folder, record, self.settings.uplink.clone()));
         let described = vm.describe().await;
         vms.insert(described.id.clone(), vm);
         Ok(described)

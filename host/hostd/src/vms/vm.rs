@@ -8,6 +8,8 @@ use casemate_api::host::{HostVm, HostVmState};
 use tokio::sync::{Mutex, watch};
 
 use super::{Record, VmError};
+use crate::helper::HelperError;
+use crate::network::Uplink;
 use crate::processes::{self, ProcessId};
 use crate::qemu::file;
 use crate::qmp::Qmp;
@@ -24,10 +26,13 @@ pub(crate) struct Vm {
     /// One verb at a time.
     pub(super) verb: Mutex<()>,
     pub(crate) qmp: Mutex<Option<Arc<Qmp>>>,
+    uplink: Uplink,
+    /// The uplink that runs.
+    carrier: Mutex<Option<ProcessId>>,
 }
 
 impl Vm {
-    pub(super) fn new(folder: PathBuf, record: Record) -> Self {
+    pub(super) fn new(folder: PathBuf, record: Record, uplink: Uplink) -> Self {
         let relay = Relay::new(&record.spec.seats);
         let state = watch::Sender::new(record.state);
         Self {
@@ -37,6 +42,34 @@ impl Vm {
             state,
             verb: Mutex::default(),
             qmp: Mutex::default(),
+            uplink,
+            carrier: Mutex::default(),
+        }
+    }
+
+    /// Starts the uplink, for the ports that the record names.
+    pub(super) async fn connect(&self) -> Result<(), HelperError> {
+        let (outbound, ports) = {
+            let record = self.record.lock().await;
+            (record.spec.network.outbound, record.endpoints.clone())
+        };
+        let process = self.uplink.start(&self.folder, outbound, &ports).await?;
+        *self.carrier.lock().await = Some(process);
+        Ok(())
+    }
+
+    /// Starts the uplink again whenever it has ended: QEMU listens on. Never returns.
+    pub(crate) async fn keep_connected(&self) {
+        loop {
+            tokio::time::sleep(CARRIER_PAUSE).await;
+            let carrier = *self.carrier.lock().await;
+            if carrier.is_some_and(|process| process.is_alive()) {
+                continue;
+            }
+            match self.connect().await {
+                Ok(()) => tracing::warn!("a VM's uplink had ended; it runs again"),
+                Err(error) => tracing::warn!(%error, "a VM's uplink has ended and does not start"),
+            }
         }
     }
 
@@ -66,7 +99,7 @@ impl Vm {
         tokio::time::timeout(patience, stopped).await.is_ok()
     }
 
-    /// Ends QEMU and the simulated TEE, whichever runs and whether or not the record knows.
+    /// Ends QEMU, its uplink and the simulated TEE, whichever run and whether or not the record knows.
     pub(crate) async fn end_processes(&self) {
         for process in self.processes() {
             if let Err(error) = process.end(Duration::ZERO).await {
@@ -75,18 +108,19 @@ impl Vm {
         }
     }
 
-    /// By the folder on their command lines: QEMU names its control socket, simtee its own.
+    /// By the folder on their command lines: QEMU names its control socket, the others their own.
     fn processes(&self) -> Vec<ProcessId> {
-        [file::QMP, file::TEE]
-            .iter()
-            .flat_map(|socket| processes::with_argument(&self.folder.join(socket).display().to_string()))
-            .collect()
+        [file::QMP, file::NETWORK, file::TEE].iter().flat_map(|socket| self.processes_of(socket)).collect()
+    }
+
+    fn processes_of(&self, socket: &str) -> Vec<ProcessId> {
+        processes::with_argument(&self.folder.join(socket).display().to_string())
     }
 
     /// After a restart: goes on with a QEMU that runs, or records that it is gone.
     pub(super) async fn adopt(self: &Arc<Self>) {
-        let needle = self.folder.join(file::QMP).display().to_string();
-        let running = processes::with_argument(&needle).into_iter().next();
+        let running = self.processes_of(file::QMP).into_iter().next();
+        *self.carrier.lock().await = self.processes_of(file::NETWORK).into_iter().next();
         let was_running = self.state().await == HostVmState::Running;
         let Some(process) = running else {
             self.end_processes().await;
@@ -131,3 +165,6 @@ impl Vm {
         tokio::spawn(supervise::run(self, process, qmp, events, fresh));
     }
 }
+
+/// How often a running VM's uplink is looked at.
+const CARRIER_PAUSE: Duration = Duration::from_secs(1);
