@@ -153,6 +153,27 @@ pub fn sha384(bytes: &[u8]) -> Sha384 {
     Sha384::from(<[u8; 48]>::from(sha2::Sha384::digest(bytes)))
 }
 
+/// SHA-384 of bytes that come in parts, without keeping them.
+#[derive(Clone, Default)]
+pub struct Sha384Stream(sha2::Sha384);
+
+impl Sha384Stream {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hashes `bytes` after what came before.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that came.
+    pub fn finish(self) -> Sha384 {
+        Sha384::from(<[u8; 48]>::from(self.0.finalize()))
+    }
+}
+
 /// SHA-256 over a tag and fields, each preceded by its length in 8 bytes, big-endian, so that no two
 /// lists of fields give the same input.
 pub fn tagged_sha256(tag: &str, fields: &[&[u8]]) -> Sha256 {

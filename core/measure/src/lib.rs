@@ -1,7 +1,8 @@
 //! What should the hardware have measured?
 //!
 //! Computes launch digests from the very files of a launch, or from their digests alone: the SEV-SNP
-//! MEASUREMENT for QEMU, EC2 and GCE, and the older SEV and SEV-ES digests. It reads edk2 firmware,
+//! MEASUREMENT for QEMU, EC2 and GCE, the older SEV and SEV-ES digests, MRTD and RTMR 0 to 2 of TDX, and
+//! PCR 11 of a unified kernel image. It reads edk2 firmware,
 //! builds the table by which firmware checks kernel, initrd and command line, and describes a built
 //! guest image, whose measurement on a [`shape::Shape`] is then one call.
 //!
@@ -27,11 +28,16 @@
 //! size and devices are not in an SNP digest.
 #![forbid(unsafe_code)]
 
+pub mod dstack;
 pub mod id_block;
 pub mod image;
 pub mod kernel_hashes;
 pub mod ovmf;
+pub mod pe;
+pub mod secretvm;
 pub mod sev;
 pub mod shape;
 pub mod snp;
+pub mod tdx;
+pub mod uki;
 pub mod vmsa;

@@ -328,12 +328,13 @@ impl std::fmt::Debug for Guid {
 }
 
 /// The GUIDed table at the end of a firmware: entries of `data || u16 length || GUID`, last first.
-struct Table<'a> {
+pub(crate) struct Table<'a> {
     entries: Vec<(Guid, &'a [u8])>,
 }
 
 impl<'a> Table<'a> {
-    fn read(firmware: &'a [u8]) -> Result<Self, FirmwareError> {
+    /// Reads the table of a firmware of at least a page.
+    pub(crate) fn read(firmware: &'a [u8]) -> Result<Self, FirmwareError> {
         let end = firmware.len() - FOOTER_FROM_END;
         let (length, guid) = entry_header(&firmware[..end]);
         if guid != TABLE_FOOTER {
@@ -376,7 +377,7 @@ fn entry_body(bytes: &[u8], length: u16) -> Result<&[u8], FirmwareError> {
 }
 
 /// An entry made of exactly `N` little-endian words.
-fn u32_entry<const N: usize>(
+pub(crate) fn u32_entry<const N: usize>(
     table: &Table<'_>,
     guid: Guid,
     name: &'static str,
@@ -438,7 +439,7 @@ fn word(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"))
 }
 
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 const FOOTER_FROM_END: usize = 32;
 const ENTRY_HEADER: usize = 18;
 const METADATA_HEADER: usize = 16;
