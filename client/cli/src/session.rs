@@ -15,12 +15,14 @@ use casemate_crypto::{
     seal::{SealingPublicKey, seal_session},
     sign::SigningKey,
 };
-use casemate_evidence::bundle::Bundle;
-use casemate_record::{AppId, BootId, InstanceId, Order, OrderAction, Signed, WorkloadDigest};
+use casemate_evidence::bundle::{self, Bundle};
+use casemate_record::{
+    AppId, BootId, InstanceId, LeaseHolder, Order, OrderAction, Roster, Signed, WorkloadDigest,
+};
 use casemate_release::report_data;
 use casemate_verify::{
-    AcceptSimulated, Appraisal, Channel, Expectations, Freshness, Policy, ReferenceValue, Verdict, Verifier,
-    Workload,
+    AcceptSimulated, Appraisal, Channel, Expectations, Freshness, KnownRoster, Policy, ReferenceValue,
+    SessionStanding, Verdict, Verifier, Workload,
 };
 
 use crate::{
@@ -40,9 +42,24 @@ pub struct Expected {
     pub instance: Option<InstanceId>,
     /// Whether a simulated TEE will do.
     pub accept_simulated: AcceptSimulated,
-    /// Whether what is said to this guest goes through its session key. If not, the verdict says that no
-    /// channel was established: whoever answered may have fetched the evidence from another machine.
-    pub through_session_key: bool,
+    /// How this guest is spoken to.
+    pub channel: ExpectedChannel,
+}
+
+/// How a guest is spoken to.
+#[derive(Debug, Clone)]
+pub enum ExpectedChannel {
+    /// Through its session key, as long as the seats of this roster, the newest that is known of the app's
+    /// key service, let the boot go on.
+    SessionKey {
+        /// The app that the seats' leases must be for.
+        app_id: AppId,
+        /// That roster.
+        roster: Roster,
+    },
+    /// In another way. The verdict says that no channel was established: whoever answered may have fetched
+    /// the evidence from another machine.
+    Other,
 }
 
 /// A question that no older evidence answers.
@@ -132,7 +149,7 @@ impl Question {
             match validator.agent(name, &request).await {
                 Ok(AgentResponse::Evidence { bundle }) => return Ok(bundle),
                 Ok(_) => return Err(ApiError::OtherAnswer.into()),
-                Err(ApiError::Guest { refusal: Refusal::Busy }) if tries < 10 => {
+                Err(ApiError::Guest { refusal: Refusal::Busy | Refusal::NoLease }) if tries < 10 => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(700)).await;
                 }
@@ -154,19 +171,20 @@ impl Question {
             return Err(SessionError::OtherInstance { found: instance, expected: wanted }.into());
         }
         let boot_id = BootId::from(claimed.boot_id);
-        let key_digest = sha256(&claimed.key);
         let manifest = bundle.manifest().ok_or(SessionError::NoSession)?;
         // The report data is over the manifest that came along; appraisal checks that HOST_DATA names it.
         let workload_digest = casemate_workload::manifest::digest_of(manifest);
-        let report_data =
-            report_data::session(&self.nonce, &key_digest, &workload_digest, &instance, &boot_id);
+        let report_data = report_data::session(&self.nonce, &workload_digest, claimed);
         let expectations = Expectations {
             freshness: Freshness::Challenge { report_data, made_ms: self.made_ms },
             workload: expected.workload.clone(),
             images: expected.images.clone(),
-            channel: match expected.through_session_key {
-                true => Channel::Session { key_digest },
-                false => Channel::Unchecked,
+            channel: match &expected.channel {
+                ExpectedChannel::SessionKey { app_id, roster } => Channel::Session {
+                    key_digest: sha256(&claimed.key),
+                    standing: standing(claimed, *app_id, workload_digest, roster),
+                },
+                ExpectedChannel::Other => Channel::Unchecked,
             },
         };
         let verifier = Verifier {
@@ -179,7 +197,8 @@ impl Question {
         let verdict = appraisal.verdict().clone();
         let session = match appraisal {
             Appraisal::Accepted(accepted)
-                if expected.through_session_key && accepted.workload_digest() == Some(workload_digest) =>
+                if matches!(expected.channel, ExpectedChannel::SessionKey { .. })
+                    && accepted.workload_digest() == Some(workload_digest) =>
             {
                 let manifest = casemate_workload::Manifest::parse(manifest).map(|(manifest, _)| manifest);
                 match (manifest, SealingPublicKey::from_slice(&claimed.key)) {
@@ -250,6 +269,28 @@ impl Session {
             OwnerReply::Denied { denial } => Err(SessionError::Denied { denial }.into()),
             other => Ok(other),
         }
+    }
+}
+
+/// What the session says of roster and lease, beside what is known here of the key service.
+fn standing(
+    claimed: &bundle::Session,
+    app_id: AppId,
+    workload_digest: WorkloadDigest,
+    roster: &Roster,
+) -> SessionStanding {
+    let holder = LeaseHolder {
+        app_id,
+        workload_digest,
+        instance: claimed.instance.into(),
+        boot_id: claimed.boot_id.into(),
+    };
+    let leases: Vec<&[u8]> = claimed.leases.iter().map(|lease| lease.as_slice()).collect();
+    SessionStanding {
+        roster_digest: claimed.roster_digest.into(),
+        key_epoch: claimed.key_epoch,
+        newest: KnownRoster { digest: roster.digest(), key_epoch: roster.key_epoch },
+        lease: roster.check_leases(&leases, &holder, claimed.lease_ends_ms),
     }
 }
 

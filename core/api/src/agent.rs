@@ -104,6 +104,10 @@ pub enum Refusal {
     /// The agent does not know this call.
     #[n(4)]
     Unknown,
+    /// The lease has ended, or the guest's clock jumped since: the seats are asked for another. Ask again
+    /// in a second.
+    #[n(5)]
+    NoLease,
 }
 
 /// What the owner's seal holds.
@@ -273,6 +277,10 @@ pub enum Denial {
     /// This workload leaves no value open.
     #[n(11)]
     NoSecretsWanted,
+    /// The seats did not renew the lease since the order came: they cannot be reached, or a newer boot has
+    /// taken over. The order was not carried out.
+    #[n(12)]
+    NotConfirmed,
 }
 
 /// One service as its owner sees it.

@@ -4,7 +4,7 @@
 //! has checked everything in it; the agent parses the manifest again with the same parser. It holds
 //! no key: volumes are open when the agent starts, and the session key is the agent's own.
 
-use casemate_record::{BootId, InstanceId};
+use casemate_record::{BootId, InstanceId, Lease, Signed};
 use minicbor::{Decode, Encode};
 
 use crate::launch::LaunchFile;
@@ -45,6 +45,9 @@ pub struct Handover {
     /// How long the lease is, in milliseconds; the shortest of those that the grants state.
     #[n(7)]
     pub lease_ms: u64,
+    /// The leases as the seats signed them, one by each seat that granted.
+    #[n(8)]
+    pub leases: Vec<Signed<Lease>>,
 }
 
 impl Handover {

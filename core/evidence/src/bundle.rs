@@ -110,6 +110,19 @@ pub struct Session {
     /// Chosen anew by each boot.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub boot_id: [u8; 16],
+    /// Digest of the roster that the guest goes by.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub roster_digest: [u8; 32],
+    /// The key epoch of that roster.
+    #[n(4)]
+    pub key_epoch: u32,
+    /// When the first of the leases ends, by its seat's clock: Unix milliseconds.
+    #[n(5)]
+    pub lease_ends_ms: u64,
+    /// The leases that the guest holds, each as a seat signed it. Not covered by the report data: they
+    /// carry signatures of their own, and must end when `lease_ends_ms` says.
+    #[n(6)]
+    pub leases: Vec<ByteVec>,
 }
 
 /// Why bytes are no evidence bundle.
@@ -270,7 +283,15 @@ mod tests {
         Bundle::new([
             Item::Manifest(vec![7; 3].into()),
             Item::SnpReport(vec![1; 4].into()),
-            Item::Session(Session { key: vec![9; 2].into(), instance: [1; 16], boot_id: [2; 16] }),
+            Item::Session(Session {
+                key: vec![9; 2].into(),
+                instance: [1; 16],
+                boot_id: [2; 16],
+                roster_digest: [3; 32],
+                key_epoch: 4,
+                lease_ends_ms: 5,
+                leases: vec![vec![6].into()],
+            }),
             Item::SnpCertificates(SnpCertificates {
                 leaf: vec![1].into(),
                 intermediate: vec![2].into(),

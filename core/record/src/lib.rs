@@ -4,7 +4,7 @@
 //! workload, under which policy), [`InstanceRecord`]s, [`VolumeRecord`]s and [`Order`]s. A key service
 //! is named by the hash of its [`KmsGenesis`]; its seats stand in a chain of [`Roster`]s. Numbers only
 //! rise, and a signature over one kind of record is a signature over no other. What a seat took of an
-//! owner it says in a signed [`SubmissionReceipt`].
+//! owner it says in a signed [`SubmissionReceipt`], which boot may go on in a signed [`Lease`].
 //!
 //! ```
 //! use casemate_crypto::sign::SigningKey;
@@ -31,6 +31,7 @@ mod error;
 mod identifier;
 mod instance;
 mod kms;
+mod lease;
 mod order;
 mod receipt;
 mod roster;
@@ -43,6 +44,7 @@ pub use error::Error;
 pub use identifier::{AppId, BootId, InstanceId, KmsId, PolicyDigest, Salt, VolumeName, WorkloadDigest};
 pub use instance::{InstanceRecord, VolumeAction, VolumeRecord};
 pub use kms::{Birth, KmsGenesis, SignedBirth, Subset, SubsetCommitment};
+pub use lease::{Lease, LeaseFault, LeaseHolder, LeaseTerm};
 pub use order::{Order, OrderAction};
 pub use receipt::{Confirmed, ReceiptFault, SubmissionReceipt, Taken};
 pub use roster::{MAXIMUM_SEATS, Roster, RosterChain, Seat, SeatSignature, SeenRoster, SignedRoster};

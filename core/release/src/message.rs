@@ -13,7 +13,7 @@ use casemate_crypto::{
 };
 use casemate_evidence::ReportData;
 use casemate_record::{
-    AppId, BootId, InstanceId, Record, Signed, Stamp, SubsetCommitment, VolumeName, WorkloadDigest,
+    AppId, BootId, InstanceId, Lease, Record, Signed, Stamp, SubsetCommitment, VolumeName, WorkloadDigest,
 };
 use casemate_verify::TrustClass;
 use casemate_volume::Standing;
@@ -318,9 +318,9 @@ pub struct Grant {
     /// The seat's clock, Unix milliseconds.
     #[n(1)]
     pub time_ms: u64,
-    /// How long the boot may go on without renewal, in milliseconds.
+    /// Until when the boot may go on without renewal; begins at `time_ms`.
     #[n(2)]
-    pub lease_ms: u64,
+    pub lease: Signed<Lease>,
     /// What stands behind the evidence, as the seat found it.
     #[n(3)]
     pub trust_class: TrustClass,
@@ -432,9 +432,9 @@ pub struct Renewal {
     /// The seat's clock, Unix milliseconds.
     #[n(1)]
     pub time_ms: u64,
-    /// How long the boot may go on from now, in milliseconds.
+    /// Until when the boot may go on from now; begins at `time_ms`.
     #[n(2)]
-    pub lease_ms: u64,
+    pub lease: Signed<Lease>,
 }
 
 impl Record for Renewal {

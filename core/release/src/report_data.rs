@@ -4,9 +4,9 @@
 //! preceded by its length in 8 bytes, big-endian. Fields and worked bytes stand in
 //! `docs/reference/report-data.md`.
 
-use casemate_crypto::hash::{Sha256, sha384};
-use casemate_evidence::ReportData;
-use casemate_record::{BootId, InstanceId, WorkloadDigest};
+use casemate_crypto::hash::{sha256, sha384};
+use casemate_evidence::{ReportData, bundle::Session};
+use casemate_record::WorkloadDigest;
 
 /// What every report data made by Casemate begins with; an interface that lets a workload choose
 /// report data refuses it.
@@ -57,20 +57,19 @@ pub fn report_data(purpose: Purpose, fields: &[&[u8]]) -> ReportData {
     ReportData::from(bytes)
 }
 
-/// The report data by which a guest shows its session key to whoever sent `nonce`.
-pub fn session(
-    nonce: &[u8; 32],
-    session_key_digest: &Sha256,
-    workload_digest: &WorkloadDigest,
-    instance: &InstanceId,
-    boot_id: &BootId,
-) -> ReportData {
-    let fields: [&[u8]; 5] = [
+/// The report data by which a guest shows its session to whoever sent `nonce`: the key, which boot of
+/// which instance this is, and until when the seats of which roster let it go on.
+pub fn session(nonce: &[u8; 32], workload_digest: &WorkloadDigest, session: &Session) -> ReportData {
+    let key_digest = sha256(&session.key);
+    let fields: [&[u8]; 8] = [
         nonce,
-        session_key_digest.as_bytes(),
+        key_digest.as_bytes(),
         workload_digest.as_bytes(),
-        instance.as_bytes(),
-        boot_id.as_bytes(),
+        &session.instance,
+        &session.boot_id,
+        &session.roster_digest,
+        &session.key_epoch.to_be_bytes(),
+        &session.lease_ends_ms.to_be_bytes(),
     ];
     report_data(Purpose::Session, &fields)
 }

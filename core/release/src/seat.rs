@@ -16,8 +16,8 @@ use casemate_crypto::{
 };
 use casemate_evidence::ReportData;
 use casemate_record::{
-    AppId, Birth, BootId, InstanceId, PolicyDigest, Roster, Signed, SubmissionReceipt, SubmissionRequest,
-    Taken, VolumeName, WorkloadDigest,
+    AppId, Birth, BootId, InstanceId, Lease, LeaseHolder, PolicyDigest, Roster, Signed, SubmissionReceipt,
+    SubmissionRequest, Taken, VolumeName, WorkloadDigest,
 };
 use casemate_verify::{Accepted, Code, TrustClass};
 use rand_core::CryptoRng;
@@ -195,6 +195,24 @@ impl Seat {
             found: cut(&refusal.found(), 256),
         };
         SeatResponse::Denied(Signed::sign(&self.signing, &denial))
+    }
+
+    /// Leases an instance to a boot for `length_ms` milliseconds from now.
+    fn lease(&self, holder: &LeaseHolder, now_ms: u64, length_ms: u64) -> Signed<Lease> {
+        let LeaseHolder { app_id, workload_digest, instance, boot_id } = *holder;
+        let lease = Lease {
+            kms_id: self.roster.kms_id,
+            roster_digest: self.roster_digest,
+            key_epoch: self.roster.key_epoch,
+            seat: self.index,
+            app_id,
+            workload_digest,
+            instance,
+            boot_id,
+            begins_ms: now_ms,
+            ends_ms: now_ms.saturating_add(length_ms),
+        };
+        Signed::sign(&self.signing, &lease)
     }
 
     /// Uses up this seat's challenge in a request's list; tells when it was made.

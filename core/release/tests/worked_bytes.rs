@@ -10,8 +10,9 @@ use casemate_crypto::{
     secret::Secret,
     sign::SigningKey,
 };
+use casemate_evidence::bundle::Session;
 use casemate_record::{
-    AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, KmsGenesis, Order,
+    AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, KmsGenesis, Lease, Order,
     OrderAction, PolicyDigest, Roster, Seat, Signed, Submission, SubmissionReceipt, SubmissionRequest,
     Subset, Taken, UpgradeRule, VolumeAction, VolumeName, VolumeRecord, WorkloadDigest,
 };
@@ -93,6 +94,22 @@ fn input(purpose: KeyPurpose) -> KeyInput {
     }
 }
 
+/// Ten minutes for the boot `04`.
+fn lease() -> Lease {
+    Lease {
+        kms_id: kms().kms_id(),
+        roster_digest: roster().digest(),
+        key_epoch: 1,
+        seat: 1,
+        app_id: app(),
+        workload_digest: workload(),
+        instance: instance(),
+        boot_id: boot(),
+        begins_ms: 1_767_225_600_000,
+        ends_ms: 1_767_226_200_000,
+    }
+}
+
 fn keys() -> VolumeKeys {
     VolumeKeys::derive(&hkdf_sha512(b"worked", &[12; 32], b"bytes"))
 }
@@ -120,12 +137,21 @@ fn holds(document: &str, worked: &[(&str, Vec<u8>)]) {
 
 #[test]
 fn report_data_as_documented() {
-    let session = report_data::session(&[6; 32], &Sha256::from([7; 32]), &workload(), &instance(), &boot());
+    let session = Session {
+        key: vec![7; 1216].into(),
+        instance: *instance().as_bytes(),
+        boot_id: *boot().as_bytes(),
+        roster_digest: *roster().digest().as_bytes(),
+        key_epoch: 1,
+        lease_ends_ms: lease().ends_ms,
+        leases: vec![Signed::sign(&seat(), &lease()).to_bytes().into()],
+    };
+    let data = report_data::session(&[6; 32], &workload(), &session);
     holds(
         "report-data.md",
         &[
             ("application", report_data::application(b"hello").as_bytes().to_vec()),
-            ("session", session.as_bytes().to_vec()),
+            ("session", data.as_bytes().to_vec()),
             ("two fields", report_data::report_data(Purpose::Probe, &[b"a", b"bc"]).as_bytes().to_vec()),
         ],
     );
@@ -215,6 +241,7 @@ fn release_as_documented() {
             ("commitment", part.commitment(&disk.digest()).as_bytes().to_vec()),
             ("prepare", SeatRequest::Prepare(step).to_bytes()),
             ("denial", to_cbor(&denial)),
+            ("signed lease", Signed::sign(&seat(), &lease()).to_bytes()),
             ("sealed", to_cbor(&sealed)),
         ],
     );

@@ -3,7 +3,7 @@
 use casemate_canon::{ParseBytesError, Short};
 use casemate_crypto::hash::Sha256;
 use casemate_evidence::{Measurement, ReportData};
-use casemate_record::{AppId, WorkloadDigest};
+use casemate_record::{AppId, LeaseFault, LeaseTerm, WorkloadDigest};
 use serde::{Serialize, Serializer};
 
 /// What the caller expects of this very evidence. Nothing is skipped by omission: what the caller does
@@ -133,6 +133,32 @@ pub struct ReferenceValue {
     pub source: String,
 }
 
+/// Under which roster and lease a session stands, and what the caller knows of its key service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionStanding {
+    /// Digest of the roster that the session names.
+    pub roster_digest: Sha256,
+    /// Key epoch that it names.
+    pub key_epoch: u32,
+    /// The newest roster that the caller knows of the app's key service, which is to be that roster.
+    pub newest: KnownRoster,
+    /// What [`casemate_record::Roster::check_leases`] of that newest roster says of its leases.
+    pub lease: Result<LeaseTerm, LeaseFault>,
+}
+
+/// What matters here of a roster that was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownRoster {
+    /// Its digest.
+    pub digest: Sha256,
+    /// Its key epoch.
+    pub key_epoch: u32,
+}
+
+/// How far the caller's clock may be from the seats', in milliseconds: a lease counts so long after its
+/// end and before its beginning.
+pub const LEASE_ALLOWANCE_MS: u64 = 60_000;
+
 /// The session that the report data must bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
@@ -140,6 +166,8 @@ pub enum Channel {
     Session {
         /// SHA-256 of the public key.
         key_digest: Sha256,
+        /// Under which roster and lease.
+        standing: SessionStanding,
     },
     /// The evidence is about a guest, not about a conversation.
     Unchecked,

@@ -49,7 +49,10 @@ mod verdict;
 mod verifier;
 
 pub use appraise::{Accepted, Appraisal};
-pub use expectations::{Channel, Expectations, Freshness, LaunchMeasurement, ReferenceValue, Workload};
+pub use expectations::{
+    Channel, Expectations, Freshness, KnownRoster, LEASE_ALLOWANCE_MS, LaunchMeasurement, ReferenceValue,
+    SessionStanding, Workload,
+};
 pub use policy::{Policy, PolicyError};
 pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TrustClass};
 pub use verdict::{

@@ -11,9 +11,10 @@ use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::intel::{PckConfiguration, PlatformTcb, QuoteVersion, SgxType, TcbStatus};
 use casemate_evidence::sgx::Attributes;
 use casemate_evidence::tdx::{ServiceTd, TdAttributes, TeeTcbSvn, Xfam};
+use casemate_record::LeaseTerm;
 use casemate_verify::{
-    AcceptSimulated, Channel, Code, Expectations, Freshness, NotEstablished, Outcome, Policy, PolicyError,
-    ReferenceValue, Roots, Style, Verdict, Verifier, Workload,
+    AcceptSimulated, Channel, Code, Expectations, Freshness, KnownRoster, NotEstablished, Outcome, Policy,
+    PolicyError, ReferenceValue, Roots, SessionStanding, Style, Verdict, Verifier, Workload,
 };
 use proptest::prelude::*;
 use support::intel::{Guest, Machine, Platform};
@@ -815,7 +816,13 @@ fn collateral_older_than_the_policy_allows_is_refused() {
 #[test]
 fn a_verdict_about_a_trust_domain_reads_like_an_answer() {
     let mut case = Case::tdx();
-    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into() };
+    let standing = SessionStanding {
+        roster_digest: [0x66; 32].into(),
+        key_epoch: 1,
+        newest: KnownRoster { digest: [0x66; 32].into(), key_epoch: 1 },
+        lease: Ok(LeaseTerm { begins_ms: NOW_MS - 60_000, ends_ms: NOW_MS + 540_000 }),
+    };
+    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into(), standing };
     insta::assert_snapshot!(case.verdict().render("notes on 127.0.0.1", Style::plain()));
     case.machine.platform.tcb.components = [6; 16];
     case.machine.td().td_attributes = attributes(1);

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use casemate_evidence::Measurement;
 use casemate_evidence::snp::{GuestPolicy, KeyInfo, Layout, PlatformInfo, Product, TcbVersion, Vmpl};
+use casemate_record::{LeaseFault, LeaseTerm};
 use casemate_verify::{
-    AcceptSimulated, Channel, Code, Expectations, Freshness, Outcome, Policy, PolicyError, ReferenceValue,
-    Roots, Status, Verdict, Verifier, Workload,
+    AcceptSimulated, Channel, Code, Expectations, Freshness, KnownRoster, LEASE_ALLOWANCE_MS, Outcome,
+    Policy, PolicyError, ReferenceValue, Roots, SessionStanding, Status, Verdict, Verifier, Workload,
 };
 use proptest::prelude::*;
 use support::{DAY_MS, ListParts, NOW_MS, Tee};
@@ -561,13 +562,54 @@ fn expectations_bind_even_where_the_policy_accepts_anything() {
 fn a_session_is_bound_only_by_report_data_that_matched() {
     let mut case = Case::new(Product::Genoa);
     case.set("freshness.report_data", "\"any\"");
-    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into() };
+    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into(), standing: standing() };
     assert_eq!(case.verdict().outcome(), Outcome::Verified);
     case.expectations.freshness = Freshness::Unchecked;
     let verdict = case.verdict();
     assert_eq!(verdict.failures().map(|check| check.code).collect::<Vec<_>>(), [Code::SessionKey]);
     let channel = verdict.groups().iter().find(|group| group.code == Code::Channel).expect("a group");
     assert_eq!(channel.status, Status::Failed);
+}
+
+/// A session that its seats leased for ten minutes, a minute ago.
+fn standing() -> SessionStanding {
+    SessionStanding {
+        roster_digest: [0x66; 32].into(),
+        key_epoch: 1,
+        newest: KnownRoster { digest: [0x66; 32].into(), key_epoch: 1 },
+        lease: Ok(LeaseTerm { begins_ms: NOW_MS - 60_000, ends_ms: NOW_MS + 540_000 }),
+    }
+}
+
+#[test]
+fn a_session_stands_under_the_newest_roster_and_a_lease_that_runs() {
+    type Change = fn(&mut SessionStanding);
+    let table: [(Change, &[Code]); 9] = [
+        (|_| {}, &[]),
+        (|s| s.roster_digest = [1; 32].into(), &[Code::SessionRoster]),
+        // Under another roster its epoch and leases mean nothing.
+        (|s| (s.roster_digest, s.key_epoch) = ([1; 32].into(), 9), &[Code::SessionRoster]),
+        (|s| s.key_epoch = 2, &[Code::SessionKeyEpoch]),
+        (|s| s.lease = Err(LeaseFault::Count { found: 0, needed: 1 }), &[Code::SessionLease]),
+        (|s| s.lease = Ok(LeaseTerm { begins_ms: NOW_MS + 60_000, ends_ms: NOW_MS + 90_000 }), &[]),
+        (
+            |s| s.lease = Ok(LeaseTerm { begins_ms: NOW_MS + 60_001, ends_ms: NOW_MS + 90_000 }),
+            &[Code::SessionLeaseBegin],
+        ),
+        (|s| s.lease = Ok(LeaseTerm { begins_ms: 0, ends_ms: NOW_MS - LEASE_ALLOWANCE_MS }), &[]),
+        (
+            |s| s.lease = Ok(LeaseTerm { begins_ms: 0, ends_ms: NOW_MS - LEASE_ALLOWANCE_MS - 1 }),
+            &[Code::SessionLeaseEnd],
+        ),
+    ];
+    for (number, (change, expected)) in table.into_iter().enumerate() {
+        let mut case = Case::new(Product::Genoa);
+        let mut standing = standing();
+        change(&mut standing);
+        case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into(), standing };
+        let failures: Vec<_> = case.verdict().failures().map(|check| check.code).collect();
+        assert_eq!(failures, expected, "row {number}");
+    }
 }
 
 #[test]

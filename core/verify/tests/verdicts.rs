@@ -5,11 +5,22 @@ mod support;
 use casemate_evidence::Measurement;
 use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::snp::Product;
+use casemate_record::LeaseTerm;
 use casemate_verify::{
-    AcceptSimulated, Appraisal, Channel, Code, Expectations, Freshness, Outcome, Policy, ReferenceValue,
-    Style, TrustClass, Verifier, Workload,
+    AcceptSimulated, Appraisal, Channel, Code, Expectations, Freshness, KnownRoster, Outcome, Policy,
+    ReferenceValue, SessionStanding, Style, TrustClass, Verifier, Workload,
 };
 use support::{NOW_MS, Tee};
+
+/// A session that its seats leased for ten minutes, a minute ago.
+fn standing() -> SessionStanding {
+    SessionStanding {
+        roster_digest: [0x66; 32].into(),
+        key_epoch: 1,
+        newest: KnownRoster { digest: [0x66; 32].into(), key_epoch: 1 },
+        lease: Ok(LeaseTerm { begins_ms: NOW_MS - 60_000, ends_ms: NOW_MS + 540_000 }),
+    }
+}
 
 fn expectations() -> Expectations {
     Expectations {
@@ -23,7 +34,7 @@ fn expectations() -> Expectations {
             measurement: Measurement::from([0x4D; 48]).into(),
             source: "computed from image.lock".to_owned(),
         }],
-        channel: Channel::Session { key_digest: [0x88; 32].into() },
+        channel: Channel::Session { key_digest: [0x88; 32].into(), standing: standing() },
     }
 }
 

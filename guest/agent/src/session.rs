@@ -2,7 +2,8 @@
 //!
 //! Everyone may ask for evidence, for the phase and for a stop. The owner's calls come sealed to the
 //! key of this boot, signed by the key of the app's genesis, for this app, instance and workload, each
-//! number once; what they ask for must be granted in the manifest, which everyone has verified.
+//! number once; what they ask for must be granted in the manifest, which everyone has verified. Without a
+//! lease only phase and stop are answered, and what an owner wants changed waits for the seats' word.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -21,6 +22,7 @@ use casemate_release::report_data;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::lease::Held;
 use crate::limiter::Limiter;
 use crate::workload::Workload;
 
@@ -30,6 +32,10 @@ pub trait Guest: Send + Sync {
     fn evidence(&self, report_data: &ReportData, items: Vec<Item>) -> Option<Vec<u8>>;
     /// The last notice.
     fn progress(&self) -> Progress;
+    /// The lease to show; `None` if there is none now.
+    fn lease(&self) -> Option<Held>;
+    /// Whether the seats let this boot go on, asked now.
+    fn confirm(&self) -> bool;
     /// Begins to stop.
     fn shut_down(&self);
     /// Keeps values that the owner signed as `version`.
@@ -99,19 +105,18 @@ impl<G: Guest> Session<G> {
         if !allow(&self.evidence_limit, self.guest.uptime_ms()) {
             return refused(Refusal::Busy);
         }
-        let (workload, key) = (&self.workload, self.key.public());
-        let report_data = report_data::session(
-            nonce.as_bytes(),
-            &key.digest(),
-            &workload.digest,
-            &workload.instance,
-            &workload.boot_id,
-        );
+        let Some(lease) = self.guest.lease() else { return refused(Refusal::NoLease) };
+        let workload = &self.workload;
         let session = SessionItem {
-            key: key.as_slice().to_vec().into(),
+            key: self.key.public().as_slice().to_vec().into(),
             instance: *workload.instance.as_bytes(),
             boot_id: *workload.boot_id.as_bytes(),
+            roster_digest: *workload.roster.digest().as_bytes(),
+            key_epoch: workload.roster.key_epoch,
+            lease_ends_ms: lease.ends_ms,
+            leases: lease.signed.into_iter().map(Into::into).collect(),
         };
+        let report_data = report_data::session(nonce.as_bytes(), &workload.digest, &session);
         let items = vec![Item::Manifest(workload.manifest_bytes.clone().into()), Item::Session(session)];
         match self.guest.evidence(&report_data, items) {
             Some(bundle) => AgentResponse::Evidence { bundle },
@@ -122,6 +127,9 @@ impl<G: Guest> Session<G> {
     fn sealed(&self, call: &Sealed, rng: &mut impl CryptoRng) -> AgentResponse {
         if !allow(&self.call_limit, self.guest.uptime_ms()) {
             return refused(Refusal::Busy);
+        }
+        if self.guest.lease().is_none() {
+            return refused(Refusal::NoLease);
         }
         let Ok((plaintext, session)) = self.key.open_session(OWNER_CALL_INFO, b"", call) else {
             return refused(Refusal::NotSealedToThisBoot);
@@ -150,6 +158,12 @@ impl<G: Guest> Session<G> {
         // within this boot, beyond which no call can be opened.
         if order.action != OrderAction::DeliverSecrets {
             self.is_new(order.number)?;
+        }
+        // What changes something waits for the seats' word that no newer boot has taken over: a paused
+        // guest cannot know by its own clock how old its lease is.
+        let changes = matches!(order.action, OrderAction::DeliverSecrets | OrderAction::Exec);
+        if changes && !self.guest.confirm() {
+            return Err(Denial::NotConfirmed);
         }
         self.carry_out(order.number, command)
     }

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Error;
 use crate::images::Images;
-use crate::lease::{self, Lease};
+use crate::lease::{self, Held, Keeper, Lease};
 use crate::notices::Notices;
 use crate::schedule::{Action, Event, Schedule};
 use crate::secrets::{Secrets, Store};
@@ -38,8 +38,10 @@ use crate::{engine, evidence, logs, network, processes, resolver, service, syste
 /// [`Error`]: why it must not go on.
 pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
     let handover = read_handover()?;
-    let lease = Arc::new(Lease::new(handover.granted_uptime_ms, handover.lease_ms));
+    let (begun_ms, length_ms) = (handover.granted_uptime_ms, handover.lease_ms);
+    let lease = Arc::new(Lease::new(begun_ms, length_ms, handover.leases.clone(), clock::uptime_ms()));
     let workload = Arc::new(Workload::new(handover)?);
+    let keeper = Arc::new(Keeper::new(lease.clone(), workload.clone()));
     let store = Arc::new(Store::open(&Path::new(handover::DATA).join("secrets"))?);
     let (messages, inbox) = channel();
     let schedule = Arc::new(Mutex::new(Schedule::new(workload.rules())));
@@ -48,6 +50,7 @@ pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
         store: store.clone(),
         schedule: schedule.clone(),
         notices: notices.clone(),
+        keeper: keeper.clone(),
         messages: messages.clone(),
     };
     let session = Session::new(outside, workload.clone(), &mut random());
@@ -56,7 +59,8 @@ pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
     let relay = Peer::start(link, Limits::default(), Arc::new(Relay { session })).map_err(Error::Relay)?;
     notices.send_on(relay.clone());
     notices.tell(Phase::Switched);
-    keep_lease(lease.clone(), workload.clone(), relay, messages.clone());
+    keeper.reach_by(relay);
+    keep_lease(keeper, workload.roster.faulty, messages.clone());
 
     system::prepare().map_err(Error::System)?;
     let images = prepare(&workload)?;
@@ -183,12 +187,11 @@ impl Run {
     /// [`Error::LeaseLapsed`], as soon as it has; once told, it is not told again.
     fn next(&self, deadline_ms: Option<u64>) -> Result<Option<Message>, Error> {
         let now_ms = clock::uptime_ms();
-        let lease_ends_ms = self.lease.ends_ms();
-        if now_ms >= lease_ends_ms {
-            self.lease.renewed(now_ms, u64::MAX / 2); // stopping takes its time without another word
-            return Err(Error::LeaseLapsed { late_ms: now_ms - lease_ends_ms });
+        self.lease.look(now_ms);
+        if let Some(late_ms) = self.lease.lapse(now_ms) {
+            return Err(Error::LeaseLapsed { late_ms });
         }
-        let until_ms = deadline_ms.map_or(lease_ends_ms, |deadline| deadline.min(lease_ends_ms));
+        let until_ms = deadline_ms.unwrap_or(u64::MAX).min(self.lease.ends_ms());
         // Uptime goes on while a suspended guest does not: look again at least each second.
         let wait = Duration::from_millis(until_ms.saturating_sub(now_ms).min(1000));
         match self.inbox.recv_timeout(wait) {
@@ -310,26 +313,25 @@ fn prepare(workload: &Workload) -> Result<Images, Error> {
     })
 }
 
-/// Renews the lease for as long as the guest runs.
-fn keep_lease(lease: Arc<Lease>, workload: Arc<Workload>, relay: Peer, messages: Sender<Message>) {
+/// Renews the lease for as long as the guest runs, and looks at the clock each second.
+fn keep_lease(keeper: Arc<Keeper>, faulty: u8, messages: Sender<Message>) {
     in_background("lease", move || {
-        let mut next_ms = lease.renewal_ms();
+        let mut not_before_ms = 0;
         loop {
-            let asked_ms = clock::uptime_ms();
-            if asked_ms < next_ms {
-                std::thread::sleep(Duration::from_millis((next_ms - asked_ms).min(1000)));
+            let now_ms = clock::uptime_ms();
+            keeper.lease().look(now_ms);
+            let next_ms = keeper.lease().renewal_ms().max(not_before_ms);
+            if now_ms < next_ms {
+                std::thread::sleep(Duration::from_millis((next_ms - now_ms).min(1000)));
                 continue;
             }
-            match lease::renew(&workload, &relay) {
-                Ok(length_ms) => {
-                    lease.renewed(asked_ms, length_ms);
-                    next_ms = lease.renewal_ms();
-                }
-                Err(error) if lease::is_superseded(&error, workload.roster.faulty) => {
+            match keeper.renew() {
+                Ok(()) => not_before_ms = 0,
+                Err(error) if lease::is_superseded(&error, faulty) => {
                     let _ = messages.send(Message::Superseded);
                     return;
                 }
-                Err(_) => next_ms = clock::uptime_ms().saturating_add(lease.retry_ms()),
+                Err(_) => not_before_ms = clock::uptime_ms().saturating_add(keeper.lease().retry_ms()),
             }
         }
     });
@@ -349,6 +351,7 @@ struct Outside {
     store: Arc<Store>,
     schedule: Arc<Mutex<Schedule>>,
     notices: Arc<Notices>,
+    keeper: Arc<Keeper>,
     messages: Sender<Message>,
 }
 
@@ -359,6 +362,18 @@ impl Guest for Outside {
 
     fn progress(&self) -> Progress {
         self.notices.last()
+    }
+
+    fn lease(&self) -> Option<Held> {
+        self.keeper.lease().held(clock::uptime_ms())
+    }
+
+    fn confirm(&self) -> bool {
+        let confirmed = self.keeper.confirm();
+        if confirmed.as_ref().is_err_and(|error| lease::is_superseded(error, self.workload.roster.faulty)) {
+            let _ = self.messages.send(Message::Superseded);
+        }
+        confirmed.is_ok()
     }
 
     fn shut_down(&self) {

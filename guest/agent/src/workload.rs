@@ -9,7 +9,7 @@ use casemate_api::handover::Handover;
 use casemate_canon::from_cbor;
 use casemate_crypto::hash::{Sha256, sha256};
 use casemate_crypto::sign::PublicKey;
-use casemate_record::{BootId, Genesis, InstanceId, Roster, RosterChain, WorkloadDigest};
+use casemate_record::{BootId, Genesis, InstanceId, LeaseHolder, Roster, RosterChain, WorkloadDigest};
 use casemate_workload::compose::{Compose, FileSource, Service};
 use casemate_workload::manifest::{EgressTarget, Image, Manifest, digest_of};
 use casemate_workload::template::Template;
@@ -54,6 +54,9 @@ pub enum Error {
     /// The genesis or the roster is not the manifest's.
     #[error(transparent)]
     Record(#[from] casemate_record::Error),
+    /// A lease is not this boot's.
+    #[error("{0}; init and agent must come from one image")]
+    Lease(#[from] casemate_record::LeaseFault),
     /// A file that the manifest names was not handed over.
     #[error("file {name} with SHA-256 {expected} is not on the launch disk; run `casemate up` again")]
     FileMissing {
@@ -89,6 +92,16 @@ impl Workload {
             from_cbor(&handover.genesis, Genesis::MAXIMUM_BYTES).map_err(Error::Genesis)?;
         genesis.check_app_id(&manifest.app_id)?;
         let roster = RosterChain::from_bytes(&handover.roster_chain)?.verify(&manifest.kms_id)?;
+        let digest = digest_of(&handover.manifest);
+        let holder = LeaseHolder {
+            app_id: manifest.app_id,
+            workload_digest: digest,
+            instance: handover.instance,
+            boot_id: handover.boot_id,
+        };
+        for lease in &handover.leases {
+            roster.check_lease(lease, &holder)?;
+        }
         // Named by what they are, not by what their sender says.
         let files: BTreeMap<Sha256, Vec<u8>> =
             handover.files.into_iter().map(|file| (sha256(&file.content), file.content)).collect();
@@ -99,7 +112,7 @@ impl Workload {
             return Err(Error::TooManyServices { found: compose.services.len() });
         }
         Ok(Workload {
-            digest: digest_of(&handover.manifest),
+            digest,
             manifest_bytes: handover.manifest,
             owner: genesis.owner,
             roster,

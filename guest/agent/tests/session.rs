@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use casemate_agent::lease::Held;
 use casemate_agent::session::{Guest, Session};
 use casemate_agent::workload::Workload;
 use casemate_api::agent::{
@@ -16,17 +17,19 @@ use casemate_crypto::hash::sha256;
 use casemate_crypto::seal::{Sealed, SealingPublicKey, seal_session};
 use casemate_crypto::sign::SigningKey;
 use casemate_evidence::ReportData;
-use casemate_evidence::bundle::{Bundle, Item};
-use casemate_record::{BootId, Order, OrderAction, Signed};
+use casemate_evidence::bundle::{Bundle, Item, Session as SessionItem};
+use casemate_record::{BootId, LeaseHolder, Order, OrderAction, Signed};
 use casemate_release::report_data;
 use casemate_workload::manifest::ImageConfig;
-use support::{handover, owner, random};
+use support::{LEASE_ENDS_MS, handover, owner, random};
 
 /// Answers with what it was asked; its clock stands still.
 #[derive(Clone, Default)]
 struct Recorder {
     asked: Arc<Mutex<Vec<String>>>,
     uptime_ms: Arc<Mutex<u64>>,
+    lease: Arc<Mutex<Option<Held>>>,
+    seats_refuse: Arc<Mutex<bool>>,
 }
 
 impl Recorder {
@@ -43,6 +46,15 @@ impl Guest for Recorder {
 
     fn progress(&self) -> Progress {
         Progress { uptime_ms: 1, phase: Phase::Ready }
+    }
+
+    fn lease(&self) -> Option<Held> {
+        self.lease.lock().unwrap().clone()
+    }
+
+    fn confirm(&self) -> bool {
+        self.note("seats".into());
+        !*self.seats_refuse.lock().unwrap()
     }
 
     fn shut_down(&self) {
@@ -86,8 +98,11 @@ struct Side {
 
 impl Side {
     fn new(compose: &str) -> Self {
-        let workload = Arc::new(Workload::new(handover(compose, &ImageConfig::default(), &[])).unwrap());
+        let handover = handover(compose, &ImageConfig::default(), &[]);
+        let signed = handover.leases.iter().map(Signed::to_bytes).collect();
+        let workload = Arc::new(Workload::new(handover).unwrap());
         let recorder = Recorder::default();
+        *recorder.lease.lock().unwrap() = Some(Held { ends_ms: LEASE_ENDS_MS, signed });
         let session = Session::new(recorder.clone(), workload.clone(), &mut random());
         Side { session, key: OnceLock::new(), recorder, workload }
     }
@@ -156,20 +171,75 @@ fn denied(denial: Denial) -> OwnerReply {
 }
 
 #[test]
-fn evidence_commits_to_nonce_key_workload_instance_and_boot() {
+fn evidence_commits_to_nonce_key_workload_instance_boot_roster_and_lease() {
     let side = Side::new(PRIVATE);
     let bundle = side.bundle([5; 32]);
     let session = bundle.session().unwrap();
-    let expected = report_data::session(
-        &[5; 32],
-        &sha256(&session.key),
-        &casemate_workload::manifest::digest_of(bundle.manifest().unwrap()),
-        &session.instance.into(),
-        &session.boot_id.into(),
-    );
-    assert_eq!(bundle.snp_report().unwrap(), expected.as_bytes());
+    let workload_digest = casemate_workload::manifest::digest_of(bundle.manifest().unwrap());
+    let data = |session: &SessionItem| report_data::session(&[5; 32], &workload_digest, session);
+    assert_eq!(bundle.snp_report().unwrap(), data(session).as_bytes());
     assert_eq!(session.boot_id, [4; 16]);
+    assert_eq!(session.roster_digest, *side.workload.roster.digest().as_bytes());
+    assert_eq!((session.key_epoch, session.lease_ends_ms), (1, LEASE_ENDS_MS));
     assert_ne!(side.bundle([6; 32]).snp_report(), bundle.snp_report());
+    // Whoever carries the bundle can change none of it but the leases, which seats have signed.
+    type Change = fn(&mut SessionItem);
+    let changes: [Change; 6] = [
+        |session| session.key = vec![1].into(),
+        |session| session.instance = [9; 16],
+        |session| session.boot_id = [9; 16],
+        |session| session.roster_digest = [9; 32],
+        |session| session.key_epoch = 2,
+        |session| session.lease_ends_ms += 1,
+    ];
+    for change in changes {
+        let mut changed = session.clone();
+        change(&mut changed);
+        assert_ne!(data(&changed), data(session));
+    }
+    let holder = LeaseHolder {
+        app_id: side.workload.manifest.app_id,
+        workload_digest,
+        instance: session.instance.into(),
+        boot_id: session.boot_id.into(),
+    };
+    let leases: Vec<&[u8]> = session.leases.iter().map(|lease| lease.as_slice()).collect();
+    let term = side.workload.roster.check_leases(&leases, &holder, session.lease_ends_ms).unwrap();
+    assert_eq!((term.begins_ms, term.ends_ms), (1_000, LEASE_ENDS_MS));
+}
+
+#[test]
+fn without_a_lease_only_phase_and_stop_are_answered() {
+    let side = Side::new(GRANTED);
+    side.key();
+    *side.recorder.lease.lock().unwrap() = None;
+    let refused = AgentResponse::Refused { refusal: Refusal::NoLease };
+    assert_eq!(side.ask(&AgentRequest::Evidence { nonce: [0; 32].into() }), refused);
+    let call = OwnerCall {
+        order: Signed::sign(&owner(), &side.order(1, &Command::Status {})).to_bytes(),
+        command: to_cbor(&Command::Status {}),
+    };
+    let (call, _) = seal_session(&mut random(), side.key(), OWNER_CALL_INFO, b"", &to_cbor(&call));
+    assert_eq!(side.ask(&AgentRequest::Sealed { call }), refused);
+    assert!(matches!(side.ask(&AgentRequest::Phase {}), AgentResponse::Phase { .. }));
+    assert_eq!(side.ask(&AgentRequest::Shutdown {}), AgentResponse::Stopping {});
+}
+
+#[test]
+fn what_changes_something_waits_for_the_seats() {
+    let side = Side::new(GRANTED);
+    *side.recorder.seats_refuse.lock().unwrap() = true;
+    for (number, command) in (1..).zip([exec(), secrets()]) {
+        let reply = side.send(&owner(), &side.order(number, &command), &command);
+        assert_eq!(reply, denied(Denial::NotConfirmed));
+    }
+    assert_eq!(*side.recorder.asked.lock().unwrap(), ["seats", "seats"], "nothing was carried out");
+    let status = side.send(&owner(), &side.order(3, &Command::Status {}), &Command::Status {});
+    assert_eq!(status, OwnerReply::Status { services: vec![] });
+    // A stranger's order, or one that is not granted, does not reach the seats.
+    let stranger = SigningKey::from_bytes(&[1; 32]).unwrap();
+    assert_eq!(side.send(&stranger, &side.order(4, &exec()), &exec()), denied(Denial::NotTheOwner));
+    assert_eq!(side.recorder.asked.lock().unwrap().len(), 2);
 }
 
 #[test]
@@ -215,7 +285,7 @@ fn the_owner_gets_what_the_manifest_grants() {
     for (number, (command, expected)) in (1..).zip(commands) {
         assert_eq!(side.send(&owner(), &side.order(number, &command), &command), expected);
     }
-    assert_eq!(*side.recorder.asked.lock().unwrap(), ["logs db 5", "exec db [\"psql\"]"]);
+    assert_eq!(*side.recorder.asked.lock().unwrap(), ["logs db 5", "seats", "exec db [\"psql\"]"]);
 }
 
 #[test]
@@ -260,7 +330,8 @@ fn an_order_is_carried_out_once() {
     assert_eq!(run(5), denied(Denial::Replayed));
     assert_eq!(run(4), denied(Denial::Replayed));
     assert!(matches!(run(6), OwnerReply::Executed { .. }));
-    assert_eq!(side.recorder.asked.lock().unwrap().len(), 2);
+    let asked = side.recorder.asked.lock().unwrap();
+    assert_eq!(asked.iter().filter(|what| what.starts_with("exec")).count(), 2);
 }
 
 #[test]
@@ -270,7 +341,7 @@ fn secrets_may_be_signed_before_the_boot_is_known() {
     order.boot_id = None;
     let stored = OwnerReply::SecretsStored { version: 1_700_000_000_000 };
     assert_eq!(side.send(&owner(), &order, &secrets()), stored);
-    assert_eq!(*side.recorder.asked.lock().unwrap(), ["secrets 1700000000000 1"]);
+    assert_eq!(*side.recorder.asked.lock().unwrap(), ["seats", "secrets 1700000000000 1"]);
 }
 
 #[test]

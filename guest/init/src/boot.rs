@@ -87,6 +87,7 @@ fn hand_over(
         files: launch.files,
         granted_uptime_ms: attested.asked_uptime_ms.min(uptime_ms()),
         lease_ms: attested.release.lease_ms(),
+        leases: attested.release.leases().to_vec(),
     })?;
     relay.close();
     Ok(execute()?)

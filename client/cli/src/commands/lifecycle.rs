@@ -8,10 +8,12 @@ use crate::{
     Error,
     api::{ApiError, Validator},
     app::App,
-    commands::{Context, verify::validator_of},
+    commands::{
+        Context,
+        verify::{key_service_of, validator_of},
+    },
     deployment::Deployment,
     exit, key,
-    key_service::KeyService,
 };
 
 /// Stop a VM in order; its volumes stay
@@ -113,9 +115,8 @@ pub async fn down(context: &Context, arguments: Down) -> Result<u8, Error> {
 async fn erase(context: &Context, validator: &Validator, name: &str) -> Result<Confirmed, Error> {
     let deployment = Deployment::open(&context.home, name)?;
     let owner = key::unlock(&context.home)?;
+    let service = key_service_of(context, &deployment, validator).await?;
     let mut app = App::open(&deployment.folder)?;
-    let is_local = context.validator.is_none() && deployment.validator.is_none();
-    let service = KeyService::of(&mut app, validator, None, is_local).await?;
     let record = app.erase_volume(&owner, deployment.instance, casemate_workload::manifest::DATA_VOLUME)?;
     let confirmed = service.submit(validator, Submission::Volume(record)).await?;
     app.forget_instance(name)?;

@@ -151,7 +151,8 @@ async fn order(context: &Context, name: &str, command: &agent::Command) -> Resul
     let deployment = Deployment::open(&context.home, name)?;
     let validator = verify::validator_of(context, &deployment)?;
     let policy = PolicyFile::read(&deployment.policy)?;
-    let expected = verify::expected_of(&deployment, deployment.simulated)?;
+    let service = verify::key_service_of(context, &deployment, &validator).await?;
+    let expected = verify::expected_of(&deployment, deployment.simulated, service.roster())?;
     let question = Question::new();
     let bundle = question.ask(&validator, name).await?;
     let bundle = complete_bytes(&context.endorsements()?, context.output, bundle, clock::now_ms()).await?;

@@ -36,7 +36,7 @@ use crate::{
     output::{Step, size},
     policy::{self, PolicyFile},
     project::{Pins, Project},
-    session::{Appraised, Expected, Question, SessionError},
+    session::{Appraised, Expected, ExpectedChannel, Question, SessionError},
 };
 
 /// Run the compose app in a VM, verify it, deliver its secrets, and wait until it is healthy
@@ -188,7 +188,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         images: vec![reference],
         instance: Some(instance),
         accept_simulated: if simulated { AcceptSimulated::Yes } else { AcceptSimulated::No },
-        through_session_key: true,
+        channel: ExpectedChannel::SessionKey { app_id: app.id(), roster: service.roster().clone() },
     };
     let appraised = ask(context, &validator, &vm.id, &policy, &expected, started, arguments.timeout).await?;
     let verdict = appraised.verdict.clone();

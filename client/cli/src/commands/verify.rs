@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use casemate_evidence::bundle::{Bundle, Item};
-use casemate_record::WorkloadDigest;
+use casemate_record::{Roster, WorkloadDigest};
 use casemate_verify::{
     AcceptSimulated, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier, Workload,
     snp::Endorsements,
@@ -11,6 +11,7 @@ use casemate_verify::{
 
 use crate::{
     Error,
+    app::App,
     clock::{self, Moment},
     commands::Context,
     deployment::Deployment,
@@ -19,9 +20,10 @@ use crate::{
     evidence::Evidence,
     files,
     guest_image::{self, GuestImage},
+    key_service::KeyService,
     output::Output,
     policy::{self, PolicyFile},
-    session::{Expected, Question},
+    session::{Expected, ExpectedChannel, Question},
 };
 
 /// Verify a VM, a website or recorded evidence, and show every check
@@ -99,18 +101,37 @@ async fn verify_vm(context: &Context, arguments: &Arguments, name: &str) -> Resu
     let deployment = Deployment::open(&context.home, name)?;
     let validator = validator_of(context, &deployment)?;
     let policy = PolicyFile::read(arguments.policy.as_deref().unwrap_or(&deployment.policy))?;
-    let expected = expected_of(&deployment, arguments.accept_simulated || deployment.simulated)?;
+    let service = key_service_of(context, &deployment, &validator).await?;
+    let accept_simulated = arguments.accept_simulated || deployment.simulated;
+    let expected = expected_of(&deployment, accept_simulated, service.roster())?;
     let question = Question::new();
     let bundle = question.ask(&validator, name).await?;
     let bundle = complete_bytes(&context.endorsements()?, context.output, bundle, clock::now_ms()).await?;
     Ok(question.appraise(&bundle, &policy.policy, &expected)?.verdict)
 }
 
-/// What a deployment's evidence must show.
+/// The key service of a deployment's app, as the validator shows it and the app remembers it.
+///
+/// # Errors
+/// As [`KeyService::of`].
+pub async fn key_service_of(
+    context: &Context,
+    deployment: &Deployment,
+    validator: &crate::api::Validator,
+) -> Result<KeyService, Error> {
+    let is_local = context.validator.is_none() && deployment.validator.is_none();
+    KeyService::of(&mut App::open(&deployment.folder)?, validator, None, is_local).await
+}
+
+/// What a deployment's evidence must show, under the newest roster of its key service.
 ///
 /// # Errors
 /// [`Error::GuestImage`], [`Error::File`].
-pub fn expected_of(deployment: &Deployment, accept_simulated: bool) -> Result<Expected, Error> {
+pub fn expected_of(
+    deployment: &Deployment,
+    accept_simulated: bool,
+    roster: &Roster,
+) -> Result<Expected, Error> {
     let image = GuestImage::open(&deployment.image)?;
     Ok(Expected {
         workload: Workload::Digest {
@@ -120,7 +141,7 @@ pub fn expected_of(deployment: &Deployment, accept_simulated: bool) -> Result<Ex
         images: vec![image.reference_value(&deployment.shape, deployment.simulated)?],
         instance: Some(deployment.instance),
         accept_simulated: accept(accept_simulated),
-        through_session_key: true,
+        channel: ExpectedChannel::SessionKey { app_id: deployment.app_id, roster: roster.clone() },
     })
 }
 
@@ -146,7 +167,7 @@ async fn verify_site(context: &Context, arguments: &Arguments, site: &str) -> Re
         instance: None,
         accept_simulated: accept(arguments.accept_simulated),
         // TLS to the site ends somewhere; nothing ties that place to the guest whose evidence it shows.
-        through_session_key: false,
+        channel: ExpectedChannel::Other,
     };
     let policy = policy_for(arguments)?;
     Ok(question.appraise(&bundle, &policy, &expected)?.verdict)

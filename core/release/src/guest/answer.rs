@@ -1,7 +1,7 @@
 //! What did a seat answer, and does it count?
 
 use casemate_crypto::hash::Sha256;
-use casemate_record::Seat;
+use casemate_record::{Lease, LeaseHolder, Roster, Seat, Signed};
 
 use super::{Denied, Invalid};
 use crate::message::{SeatResponse, transcript};
@@ -39,6 +39,22 @@ pub(super) fn sort(seat: &Seat, request: &[u8], answer: &Answer) -> (Sha256, Sor
         Ok(response) => Sorted::Response(response),
     };
     (transcript, sorted)
+}
+
+/// The lease in a seat's answer, if it is that seat's for this boot, from the time in the answer.
+pub(super) fn check_lease(
+    roster: &Roster,
+    seat: &Seat,
+    lease: &Signed<Lease>,
+    holder: &LeaseHolder,
+    time_ms: u64,
+) -> Result<Lease, Invalid> {
+    let lease = roster.check_lease(lease, holder)?;
+    if lease.seat == seat.index && lease.begins_ms == time_ms {
+        Ok(lease)
+    } else {
+        Err(Invalid::Shape { what: "the lease" })
+    }
 }
 
 /// Collects answers until they are counted.

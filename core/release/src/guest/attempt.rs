@@ -9,7 +9,7 @@ use casemate_crypto::{
     sign::PublicKey,
 };
 use casemate_evidence::ReportData;
-use casemate_record::{AppId, BootId, InstanceId, Roster, VolumeName, WorkloadDigest};
+use casemate_record::{AppId, BootId, InstanceId, LeaseHolder, Roster, VolumeName, WorkloadDigest};
 use casemate_volume::VolumeSalt;
 use rand_core::CryptoRng;
 
@@ -38,6 +38,18 @@ pub struct ReleaseSetup {
     pub boot_id: BootId,
     /// The keys wanted, each once.
     pub keys: Vec<WantedKey>,
+}
+
+impl ReleaseSetup {
+    /// The boot that the seats lease the instance to.
+    pub(super) fn holder(&self) -> LeaseHolder {
+        LeaseHolder {
+            app_id: self.app_id,
+            workload_digest: self.workload_digest,
+            instance: self.instance,
+            boot_id: self.boot_id,
+        }
+    }
 }
 
 /// One key wanted.

@@ -1,7 +1,7 @@
 //! Why does a guest have no keys?
 
 use casemate_crypto::{hash::Sha256, seal::SealError};
-use casemate_record::{Error as RecordError, VolumeName};
+use casemate_record::{Error as RecordError, LeaseFault, VolumeName};
 
 use crate::derive::DeriveError;
 
@@ -119,6 +119,9 @@ pub enum Invalid {
         /// Which part.
         what: &'static str,
     },
+    /// A lease that is not this seat's for this boot.
+    #[error("its lease: {0}")]
+    Lease(#[from] LeaseFault),
     /// A part that is not what the seat signed.
     #[error("a part of key {key} is not the one that the seat signed for; the seat lies")]
     Commitment {

@@ -8,13 +8,13 @@ use casemate_crypto::{
     secret::Secret,
     sign::PublicKey,
 };
-use casemate_record::{Roster, Seat, Stamp, Subset, VolumeName};
+use casemate_record::{Lease, Roster, Seat, Signed, Stamp, Subset, VolumeName};
 use casemate_verify::TrustClass;
 use casemate_volume::{Standing, VolumeKeys};
 
 use super::{
     Answer, GuestError, Invalid,
-    answer::{Tally, sort},
+    answer::{Tally, check_lease, sort},
     attempt::{Challenged, ReleaseAttempt, needed},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub struct Release {
     pub(super) sessions: Vec<SeatSession>,
     time_ms: u64,
     lease_ms: u64,
+    leases: Vec<Signed<Lease>>,
     trust_class: TrustClass,
     entropy: Secret<32>,
     keys: BTreeMap<KeyPurpose, Secret<64>>,
@@ -45,6 +46,11 @@ impl Release {
     /// The shortest lease granted, in milliseconds.
     pub fn lease_ms(&self) -> u64 {
         self.lease_ms
+    }
+
+    /// The leases, one by each seat that granted.
+    pub fn leases(&self) -> &[Signed<Lease>] {
+        &self.leases
     }
 
     /// Seats that granted.
@@ -116,6 +122,7 @@ pub(super) struct SeatSession {
 /// One seat's grant, opened and checked.
 struct Opened {
     grant: Grant,
+    lease: Lease,
     session: SeatSession,
     entropy: Secret<32>,
     /// Per key of the request, the parts by subset.
@@ -165,6 +172,8 @@ fn open(
         return Err(Invalid::OtherTranscript);
     }
     check_shape(attempt, seat, &grant)?;
+    let setup = &attempt.setup;
+    let lease = check_lease(&setup.roster, seat, &grant.lease, &setup.holder(), grant.time_ms)?;
     let (plain, session) =
         attempt.ephemeral.open_session(GRANT_INFO, transcript.as_bytes(), &grant.sealed)?;
     let count: usize = grant.keys.iter().map(|key| key.commitments.len()).sum();
@@ -188,7 +197,7 @@ fn open(
         parts.push(by_subset);
     }
     let session = SeatSession { seat: seat.signing, transcript, session };
-    Ok(Opened { grant, session, entropy, parts })
+    Ok(Opened { grant, lease, session, entropy, parts })
 }
 
 /// The grant answers each key and volume asked for, in order, with the subsets this seat holds.
@@ -273,7 +282,8 @@ fn combine_all(attempt: &ReleaseAttempt, granted: Vec<Opened>) -> Result<Release
     Ok(Release {
         roster: attempt.setup.roster.clone(),
         time_ms: times[(times.len() - 1) / 2],
-        lease_ms: granted.iter().map(|opened| opened.grant.lease_ms).min().unwrap_or(0),
+        lease_ms: granted.iter().map(|opened| opened.lease.length_ms()).min().unwrap_or(0),
+        leases: granted.iter().map(|opened| opened.grant.lease.clone()).collect(),
         trust_class,
         entropy: Secret::take(&mut entropy),
         keys,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use casemate_crypto::sign::PublicKey;
+use casemate_crypto::{hash::Sha256, sign::PublicKey};
 use casemate_evidence::ReportData;
-use casemate_record::{AppId, BootId, InstanceId, Roster, WorkloadDigest};
+use casemate_record::{AppId, BootId, InstanceId, Lease, LeaseHolder, Roster, Seat, Signed, WorkloadDigest};
 
 use super::{
     Answer, GuestError, Invalid,
-    answer::{Tally, sort},
+    answer::{Tally, check_lease, sort},
     attempt::take_challenge,
 };
 use crate::message::{RenewRequest, SeatChallenge, SeatRequest, SeatResponse};
@@ -37,12 +37,14 @@ pub struct RenewalAttempt {
 }
 
 /// A lease renewed by at least q seats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewed {
     /// The seats' clock: the lower median, Unix milliseconds.
     pub time_ms: u64,
     /// The shortest lease, in milliseconds from now.
     pub lease_ms: u64,
+    /// The leases, one by each seat that renewed.
+    pub leases: Vec<Signed<Lease>>,
 }
 
 impl RenewalAttempt {
@@ -98,13 +100,8 @@ impl RenewalAttempt {
                 answers.iter().find(|(from, _)| *from == seat.signing).map_or(&Answer::Silent, |(_, a)| a);
             let (transcript, sorted) = sort(seat, request, answer);
             let Some(response) = tally.note(seat.index, sorted) else { continue };
-            let outcome = match response {
-                SeatResponse::Renewed(signed) => signed.verify(&seat.signing).map_err(Invalid::from),
-                _ => Err(Invalid::OtherKind),
-            };
-            match outcome {
-                Ok(renewal) if renewal.transcript == transcript => renewed.push(renewal),
-                Ok(_) => tally.invalid.push((seat.index, Invalid::OtherTranscript)),
+            match self.check(seat, &transcript, response) {
+                Ok(found) => renewed.push(found),
                 Err(invalid) => tally.invalid.push((seat.index, invalid)),
             }
         }
@@ -112,10 +109,33 @@ impl RenewalAttempt {
         if renewed.len() < needed {
             return Err(tally.too_few(renewed.len(), needed));
         }
-        let mut times: Vec<u64> = renewed.iter().map(|renewal| renewal.time_ms).collect();
+        let mut times: Vec<u64> = renewed.iter().map(|(lease, _)| lease.begins_ms).collect();
         times.sort_unstable();
-        let lease_ms = renewed.iter().map(|renewal| renewal.lease_ms).min().unwrap_or(0);
-        Ok(Renewed { time_ms: times[(times.len() - 1) / 2], lease_ms })
+        let lease_ms = renewed.iter().map(|(lease, _)| lease.length_ms()).min().unwrap_or(0);
+        let leases = renewed.into_iter().map(|(_, signed)| signed).collect();
+        Ok(Renewed { time_ms: times[(times.len() - 1) / 2], lease_ms, leases })
+    }
+
+    fn check(
+        &self,
+        seat: &Seat,
+        transcript: &Sha256,
+        response: SeatResponse,
+    ) -> Result<(Lease, Signed<Lease>), Invalid> {
+        let SeatResponse::Renewed(signed) = response else { return Err(Invalid::OtherKind) };
+        let renewal = signed.verify(&seat.signing)?;
+        if renewal.transcript != *transcript {
+            return Err(Invalid::OtherTranscript);
+        }
+        let RenewalSetup { roster, app_id, workload_digest, instance, boot_id } = &self.setup;
+        let holder = LeaseHolder {
+            app_id: *app_id,
+            workload_digest: *workload_digest,
+            instance: *instance,
+            boot_id: *boot_id,
+        };
+        let lease = check_lease(roster, seat, &renewal.lease, &holder, renewal.time_ms)?;
+        Ok((lease, renewal.lease))
     }
 
     fn request(&self, evidence: &[u8]) -> RenewRequest {

@@ -7,7 +7,9 @@ use casemate_crypto::{
     seal,
     secret::Secret,
 };
-use casemate_record::{AuthorityRecord, Genesis, InstanceRecord, Signed, SubsetCommitment, VolumeName};
+use casemate_record::{
+    AuthorityRecord, Genesis, InstanceRecord, LeaseHolder, Signed, SubsetCommitment, VolumeName,
+};
 use casemate_volume::{Standing, VolumeSalt, VolumeState};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -145,10 +147,16 @@ impl Seat {
         }
         let (sealed, session) =
             seal::seal_session(rng, &request.ephemeral, GRANT_INFO, transcript.as_bytes(), &plain);
+        let holder = LeaseHolder {
+            app_id: request.app_id,
+            workload_digest: request.workload_digest,
+            instance: request.instance,
+            boot_id: request.boot_id,
+        };
         let grant = Grant {
             transcript,
             time_ms,
-            lease_ms,
+            lease: self.lease(&holder, time_ms, lease_ms),
             trust_class: attested.trust_class,
             key_epoch: self.roster.key_epoch,
             keys,

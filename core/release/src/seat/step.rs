@@ -2,7 +2,7 @@
 
 use casemate_crypto::hash::Sha256;
 use casemate_record::{
-    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, Signed, WorkloadDigest,
+    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, LeaseHolder, Signed, WorkloadDigest,
 };
 use casemate_volume::VolumeState;
 
@@ -118,7 +118,14 @@ impl Seat {
             facts.instance.as_ref(),
         )?;
         check_boot(&request.boot_id, facts.boot)?;
-        let renewal = Renewal { transcript, time_ms: now_ms, lease_ms: facts.lease_ms };
+        let holder = LeaseHolder {
+            app_id: request.app_id,
+            workload_digest: request.workload_digest,
+            instance: request.instance,
+            boot_id: request.boot_id,
+        };
+        let lease = self.lease(&holder, now_ms, facts.lease_ms);
+        let renewal = Renewal { transcript, time_ms: now_ms, lease };
         Ok(SeatResponse::Renewed(Signed::sign(&self.signing, &renewal)))
     }
 }

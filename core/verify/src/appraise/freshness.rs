@@ -1,9 +1,9 @@
-//! Does the evidence answer this challenge, and is this the session that it speaks of?
+//! Does the evidence answer this challenge?
 
 use super::rule::{equal, not_checked};
-use crate::expectations::{Channel, Freshness};
+use crate::expectations::Freshness;
 use crate::policy::Policy;
-use crate::verdict::{Code, Comparison, FreshnessSlot, Node, Source, Status, Value};
+use crate::verdict::{Code, Comparison, FreshnessSlot, Node, Source, Value};
 
 pub(super) fn freshness(policy: &Policy, slot: &FreshnessSlot, expected: &Freshness, now_ms: u64) -> Node {
     let found = slot.value.as_bytes();
@@ -37,24 +37,4 @@ pub(super) fn freshness(policy: &Policy, slot: &FreshnessSlot, expected: &Freshn
         Freshness::Unchecked => vec![not_checked(Code::ReportData, found)],
     };
     Node::group(Code::Freshness, checks)
-}
-
-/// Report data that matched commits to the session's key; report data that did not says nothing of it.
-pub(super) fn channel(expected: &Channel, freshness: Status) -> Node {
-    let check = match expected {
-        Channel::Session { key_digest } => Node::check(
-            Code::SessionKey,
-            freshness == Status::Ok,
-            if freshness == Status::Ok {
-                Value::from(key_digest.as_ref())
-            } else {
-                Value::Word("not committed to")
-            },
-            Comparison::Equal,
-            key_digest.as_ref(),
-            Source::Caller,
-        ),
-        Channel::Unchecked => not_checked(Code::SessionKey, Value::Nothing),
-    };
-    Node::group(Code::Channel, vec![check])
 }

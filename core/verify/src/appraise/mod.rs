@@ -3,6 +3,7 @@
 //! What all platforms share is judged here: image, workload, freshness, channel. What only one platform
 //! has (`hardware`) is judged in its own module, which implements [`Genuine`] for what it authenticated.
 
+mod channel;
 mod freshness;
 mod image;
 pub(crate) mod rule;
@@ -165,7 +166,7 @@ impl Policy {
         let facts = genuine.facts(self);
         let circumstances = Circumstances { accept_simulated, now_ms };
         let freshness = freshness::freshness(self, &facts.freshness_slot, &expectations.freshness, now_ms);
-        let channel = freshness::channel(&expectations.channel, freshness.status);
+        let channel = channel::channel(&expectations.channel, freshness.status, now_ms);
         let groups = vec![
             Node::group(Code::Hardware, genuine.hardware(self, &circumstances)),
             image::image(self, &facts.measurement, &expectations.images, genuine.image(self)),
@@ -221,7 +222,7 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
             Freshness::Unchecked => None,
         },
         session_key_digest: match expectations.channel {
-            Channel::Session { key_digest } => Some(key_digest),
+            Channel::Session { key_digest, .. } => Some(key_digest),
             Channel::Unchecked => None,
         },
         details: facts.details,

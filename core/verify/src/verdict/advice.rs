@@ -62,6 +62,14 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
         }
         Code::ReportData => "the evidence answers another challenge: ask again with a new nonce",
         Code::ChallengeAge => "ask again with a new nonce",
+        Code::SessionRoster | Code::SessionKeyEpoch => {
+            "the guest was started under other seats: stop it and start it again"
+        }
+        Code::SessionLease => "the seats do not vouch for this boot: do not send it anything",
+        Code::SessionLeaseBegin => "compare this machine's clock with the seats'",
+        Code::SessionLeaseEnd => {
+            "was the guest paused, or replaced by a newer boot? Ask again; if it stays so, start it again"
+        }
         Code::RevocationListPresent | Code::CollateralAge => "fetch AMD's current revocation list",
         Code::GuestDebug => "the host started the guest in debug mode: do not use it",
         Code::PlatformAliasCheck => "ask the operator to update firmware and to enable the alias check",

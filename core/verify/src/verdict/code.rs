@@ -313,6 +313,16 @@ codes! {
     ChallengeAge = "policy.freshness.maximum_age_seconds", "age of the challenge in ms";
     /// Report data commits to the session's key.
     SessionKey = "caller.session_key", "session key";
+    /// Caller: the session's roster is the newest one known of the app's key service.
+    SessionRoster = "caller.session_roster", "roster of the session";
+    /// Caller: the session's key epoch is that roster's.
+    SessionKeyEpoch = "caller.session_key_epoch", "key epoch of the session";
+    /// A quorum of that roster's seats signed a lease for this boot.
+    SessionLease = "caller.session_lease", "lease of the session";
+    /// The lease has begun, by the caller's clock.
+    SessionLeaseBegin = "caller.session_lease_begin", "seconds until the lease begins";
+    /// The lease has not ended, by the caller's clock.
+    SessionLeaseEnd = "caller.session_lease_end", "seconds since the lease ended";
 }
 
 impl std::fmt::Display for Code {

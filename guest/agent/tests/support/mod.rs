@@ -9,8 +9,8 @@ use casemate_crypto::seal::SealingKey;
 use casemate_crypto::secret::Secret;
 use casemate_crypto::sign::SigningKey;
 use casemate_record::{
-    Authority, Birth, Genesis, KmsGenesis, Roster, RosterChain, Seat, SignedBirth, SignedRoster, Subset,
-    SubsetCommitment, UpgradeRule,
+    Authority, Birth, Genesis, KmsGenesis, Lease, LeaseHolder, Roster, RosterChain, Seat, Signed,
+    SignedBirth, SignedRoster, Subset, SubsetCommitment, UpgradeRule,
 };
 use casemate_workload::manifest::{File, Image, ImageConfig, Inputs, Manifest};
 
@@ -65,6 +65,12 @@ pub fn handover(compose: &str, config: &ImageConfig, files: &[(&str, &str)]) -> 
         threshold: 1,
     };
     let (manifest, _) = Manifest::new(inputs).unwrap();
+    let holder = LeaseHolder {
+        app_id: genesis.app_id(),
+        workload_digest: manifest.digest(),
+        instance: [3; 16].into(),
+        boot_id: [4; 16].into(),
+    };
     Handover {
         manifest: manifest.to_bytes(),
         genesis: to_cbor(&genesis),
@@ -80,8 +86,31 @@ pub fn handover(compose: &str, config: &ImageConfig, files: &[(&str, &str)]) -> 
             .collect(),
         granted_uptime_ms: 0,
         lease_ms: 600_000,
+        leases: vec![lease(&holder)],
     }
 }
+
+/// What the one seat signs for `holder`: from 1,000 to [`LEASE_ENDS_MS`].
+pub fn lease(holder: &LeaseHolder) -> Signed<Lease> {
+    let chain = roster_chain();
+    let roster = chain.verify(&chain.genesis.kms_id()).unwrap();
+    let lease = Lease {
+        kms_id: roster.kms_id,
+        roster_digest: roster.digest(),
+        key_epoch: 1,
+        seat: 1,
+        app_id: holder.app_id,
+        workload_digest: holder.workload_digest,
+        instance: holder.instance,
+        boot_id: holder.boot_id,
+        begins_ms: 1_000,
+        ends_ms: LEASE_ENDS_MS,
+    };
+    Signed::sign(&seat(), &lease)
+}
+
+/// When the lease ends, by the seat's clock.
+pub const LEASE_ENDS_MS: u64 = 601_000;
 
 fn roster_chain() -> RosterChain {
     let operators = SigningKey::from_bytes(&[8; 32]).unwrap();
