@@ -165,6 +165,9 @@ pub enum LogError {
     /// A log of a confidential guest in the format of TPM 1.2.
     #[error("a CCEL begins with the header of a crypto-agile log, this one does not")]
     NotCryptoAgile,
+    /// The header's event has a digest, although nothing is extended for it.
+    #[error("the header's digest is not zero")]
+    HeaderDigest,
     /// The header's event holds more than the header.
     #[error("{found} bytes follow the vendor information in the header")]
     HeaderTrailing {
@@ -231,7 +234,11 @@ impl EventLog {
         if format == Format::Sha1 {
             check_register(0, &events[0], kind)?;
         } else {
-            events[0].digests.clear(); // the header's digest is zero, and extended nowhere
+            // PFP §10.4.5.1: the digest is 20 zeros, and extended nowhere.
+            let header = events[0].digests.drain(..);
+            if header.into_iter().any(|digest| digest.bytes != [0; 20]) {
+                return Err(LogError::HeaderDigest);
+            }
         }
         let end = loop {
             if let Some(end) = end_of_log(reader.rest(), smallest) {
