@@ -14,7 +14,6 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     str::FromStr,
     sync::{Arc, Mutex},
@@ -45,7 +44,7 @@ const CBOR: &str = "application/cbor";
 /// Where to listen: `unix:PATH` or a loopback address with a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// A Unix socket, mode 0600; an old one is replaced.
+    /// A Unix socket, mode 0600 from its first moment; one that nobody listens on any more is replaced.
     Unix(PathBuf),
     /// A loopback address.
     Loopback(SocketAddr),
@@ -79,13 +78,9 @@ pub async fn serve(
     match listen {
         Listen::Unix(path) => {
             let refused = |source| Error::File { path: path.clone(), source };
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
-                _ => {}
-            }
-            let listener = tokio::net::UnixListener::bind(&path).map_err(refused)?;
-            let mode = std::fs::Permissions::from_mode(0o600);
-            std::fs::set_permissions(&path, mode).map_err(refused)?;
+            let listener = casemate_transport::private::listen(&path).map_err(refused)?;
+            listener.set_nonblocking(true).map_err(refused)?;
+            let listener = tokio::net::UnixListener::from_std(listener).map_err(refused)?;
             tracing::info!(socket = %path.display(), "listening");
             axum::serve(listener, routes).with_graceful_shutdown(stop).await.map_err(refused)
         }

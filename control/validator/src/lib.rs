@@ -11,6 +11,7 @@
 //!     host: "unix:/run/casemate/hostd.sock".into(),
 //!     seats: vec!["unix:/run/casemate/kms.sock".into()],
 //!     token: None,
+//!     accept_image_paths: false,
 //! })
 //! .await?;
 //! let router = casemate_validator::http::router(validator);
@@ -56,6 +57,9 @@ pub struct Options {
     pub seats: Vec<String>,
     /// What callers must show as `authorization: Bearer TOKEN`.
     pub token: Option<String>,
+    /// Whether a VM's image may be the absolute path of a folder on the host, instead of a name among the
+    /// host's images. Only where every caller may read all files of the host anyway: on one's own machine.
+    pub accept_image_paths: bool,
 }
 
 /// A running validator.
@@ -65,6 +69,7 @@ pub struct Validator {
     host: Dial,
     seats: Vec<Dial>,
     token: Option<Token>,
+    accept_image_paths: bool,
     wake: Notify,
 }
 
@@ -81,13 +86,14 @@ impl Validator {
             host: Dial::new("host", &options.host)?,
             seats: options.seats.iter().map(|seat| Dial::new("seat", seat)).collect::<Result<_, _>>()?,
             token: options.token.clone().map(Token),
+            accept_image_paths: options.accept_image_paths,
             wake: Notify::new(),
         }))
     }
 
     /// Writes a VM down and asks for its start.
     async fn create(&self, spec: &VmSpec) -> Result<Vm, Error> {
-        check(spec)?;
+        check(spec, self.accept_image_paths)?;
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(|_| Error::Io {
             what: "the system's random numbers".to_owned(),
@@ -152,7 +158,7 @@ impl std::fmt::Debug for Token {
 }
 
 /// Refuses a specification that no host should see.
-fn check(spec: &VmSpec) -> Result<(), Error> {
+fn check(spec: &VmSpec, accept_image_paths: bool) -> Result<(), Error> {
     let name_fits = (1..=63).contains(&spec.name.len())
         && spec.name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !spec.name.starts_with('-')
@@ -161,6 +167,7 @@ fn check(spec: &VmSpec) -> Result<(), Error> {
     if !name_fits {
         return refuse("name", spec.name.chars().take(80).collect(), "1 to 63 of a-z, 0-9 and inner hyphens");
     }
+    check_image(&spec.image, accept_image_paths)?;
     if !(1..=64).contains(&spec.shape.vcpus) {
         return refuse("shape.vcpus", spec.shape.vcpus.to_string(), "1 to 64");
     }
@@ -174,6 +181,23 @@ fn check(spec: &VmSpec) -> Result<(), Error> {
         return refuse("volumes", spec.volumes.len().to_string(), "at most 8");
     }
     Ok(())
+}
+
+/// A path would let a caller have the host read any folder, and say by its refusal what is there.
+fn check_image(image: &str, accept_image_paths: bool) -> Result<(), Error> {
+    let is_name = (1..=100).contains(&image.len())
+        && image.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && !image.starts_with('.');
+    if is_name || (accept_image_paths && image.starts_with('/')) {
+        return Ok(());
+    }
+    let expected = match accept_image_paths {
+        true => "the name of an image of the host, or the absolute path of its folder",
+        false => {
+            "the name of an image of the host: letters, digits, `.`, `_` and `-`; paths are not taken here"
+        }
+    };
+    Err(Error::Specification { field: "image", found: image.chars().take(80).collect(), expected })
 }
 
 /// Now, in Unix milliseconds.

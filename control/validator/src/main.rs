@@ -1,6 +1,6 @@
 //! `casemate-validator`: the service.
 
-use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use casemate_validator::{Error, Options, Validator, http, reconcile};
 use clap::Parser;
@@ -27,6 +27,9 @@ struct Serve {
     /// A seat of the key service; may be repeated.
     #[arg(long = "seat", required = true)]
     seats: Vec<String>,
+    /// Let callers name a guest image by the absolute path of its folder on the host. Only on one's own machine.
+    #[arg(long)]
+    accept_image_paths: bool,
     /// File with the token that callers must show.
     #[arg(long)]
     token_file: Option<PathBuf>,
@@ -66,7 +69,13 @@ async fn run(serve: Serve) -> Result<(), Error> {
     if open_to_others {
         return Err(Error::Address { found: format!("{} (without --token-file)", serve.listen) });
     }
-    let options = Options { state: serve.state, host: serve.host, seats: serve.seats, token };
+    let options = Options {
+        state: serve.state,
+        host: serve.host,
+        seats: serve.seats,
+        token,
+        accept_image_paths: serve.accept_image_paths,
+    };
     let validator = Validator::open(&options).await?;
     tokio::spawn(reconcile::run(validator.clone()));
     let router = http::router(validator);
@@ -76,13 +85,9 @@ async fn run(serve: Serve) -> Result<(), Error> {
     };
 
     if let Some(path) = serve.listen.strip_prefix("unix:") {
-        // A socket that a killed process left behind would make binding fail.
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(path)(error)),
-            _ => {}
-        }
-        let listener = tokio::net::UnixListener::bind(path).map_err(failed(path))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed(path))?;
+        let listener = casemate_transport::private::listen(path.as_ref()).map_err(failed(path))?;
+        listener.set_nonblocking(true).map_err(failed(path))?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed(path))?;
         tracing::info!(%path, "listening");
         axum::serve(listener, router).with_graceful_shutdown(stopped()).await.map_err(failed(path))
     } else {

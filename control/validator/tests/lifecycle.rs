@@ -57,6 +57,7 @@ impl House {
             host: format!("unix:{}", folder.path().join("host.sock").display()),
             seats: vec![format!("unix:{}", folder.path().join("seat.sock").display())],
             token: None,
+            accept_image_paths: false,
         };
         Self { host, options, _folder: folder }
     }
@@ -265,6 +266,30 @@ async fn what_is_wrong_with_a_request_is_named() {
     assert_eq!((status, problem["code"].as_str()), (404, Some("vm_not_found")));
     let (status, problem) = client.call("PUT", "/v1/blobs/..%2fetc", Some(json!(1))).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("specification")));
+}
+
+#[tokio::test]
+async fn an_image_is_a_name_and_a_path_only_where_that_was_allowed() {
+    let mut house = House::new().await;
+    let call = async |client: &Client, image: &str| {
+        let mut body = spec("notes");
+        body["image"] = json!(image);
+        client.call("POST", "/v1/vms", Some(body)).await
+    };
+    for accept_image_paths in [false, true] {
+        house.options.accept_image_paths = accept_image_paths;
+        let (_validator, client) = house.validator().await;
+        for image in ["", "../lite", "lite/../../etc", ".hidden", "a b", "relative/path"] {
+            let (status, problem) = call(&client, image).await;
+            assert_eq!((status, problem["code"].as_str()), (422, Some("specification")), "{image}");
+            assert!(problem["message"].as_str().unwrap().starts_with("`image` is "), "{problem}");
+        }
+        let (status, problem) = call(&client, "/srv/images/lite").await;
+        match accept_image_paths {
+            true => assert_eq!(status, 200, "{problem}"),
+            false => assert_eq!((status, problem["code"].as_str()), (422, Some("specification"))),
+        }
+    }
 }
 
 #[tokio::test]

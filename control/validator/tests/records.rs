@@ -33,8 +33,13 @@ impl House {
             seats.push(format!("unix:{}", socket.display()));
         }
         seats.push(format!("unix:{}", folder.path().join("nobody.sock").display()));
-        let options =
-            Options { state: folder.path().join("state"), host: "unix:/nowhere".into(), seats, token: None };
+        let options = Options {
+            state: folder.path().join("state"),
+            host: "unix:/nowhere".into(),
+            seats,
+            token: None,
+            accept_image_paths: false,
+        };
         let validator = Validator::open(&options).await.unwrap();
         let socket = folder.path().join("validator.sock");
         serve(&socket, http::router(validator));

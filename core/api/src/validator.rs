@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 pub struct VmSpec {
     /// A DNS label, unique among VMs that are not removed.
     pub name: String,
-    /// Guest image: its name among the host's images, or the absolute path of its folder there.
+    /// Guest image: its name among the host's images, or, where the validator was started so, the absolute path
+    /// of its folder there.
     pub image: String,
     /// Whether the VM runs with a simulated TEE. Never chosen by a host.
     pub simulated: bool,

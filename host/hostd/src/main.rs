@@ -164,14 +164,10 @@ async fn asked_to_end(mut ended: tokio::sync::watch::Receiver<bool>) {
     let _ = ended.wait_for(|ended| *ended).await;
 }
 
-/// A socket that is never there with a wider mode than 0600: made under another name, then moved.
-fn listen_unix(path: &Path) -> Result<UnixListener, Box<dyn std::error::Error>> {
-    let unfinished = path.with_extension("new");
-    let _ = std::fs::remove_file(&unfinished);
-    let listener = UnixListener::bind(&unfinished)?;
-    std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&unfinished, path)?;
-    Ok(listener)
+fn listen_unix(path: &Path) -> std::io::Result<UnixListener> {
+    let listener = casemate_transport::private::listen(path)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 async fn listen_loopback(address: &str) -> Result<TcpListener, Box<dyn std::error::Error>> {

@@ -21,6 +21,7 @@ mod frame;
 mod limits;
 mod peer;
 pub mod port;
+pub mod private;
 pub mod socket;
 mod sys;
 
