@@ -123,8 +123,8 @@ impl std::fmt::Debug for GuestPolicy {
 
 /// PLATFORM_INFO: how the machine is configured (AMD 56860 §7.3, ATTESTATION_REPORT). 64 bits.
 ///
-/// Undefined bits are kept and not refused: firmware in the field sets bits that no published
-/// revision defines (bit 6 on Turin).
+/// Undefined bits are kept and not refused: firmware sets bits before a published revision defines
+/// them, as bit 6 on Turin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PlatformInfo(u64);
 
@@ -168,6 +168,12 @@ impl PlatformInfo {
     /// BadRAM). Firmware that predates the bit reports 0.
     pub const fn alias_check_complete(self) -> bool {
         self.bit(5)
+    }
+
+    /// IOMMU_WRITE_SAFE: the IOMMU cannot write memory of guests past the RMP check. Bit 6 is not in
+    /// 56860 revision 1.58; AMD-SB-3016 introduces it. Firmware that predates the bit reports 0.
+    pub const fn iommu_write_safe(self) -> bool {
+        self.bit(6)
     }
 
     /// TIO_EN: SEV-TIO (trusted devices) is enabled.

@@ -49,6 +49,13 @@ pub enum Layout {
         /// The processor.
         cpuid: CpuId,
     },
+    /// Version 4.
+    V4 {
+        /// The processor.
+        cpuid: CpuId,
+        /// The bytes 0x1F8 to 0x207, which AMD does not describe for this version.
+        undescribed: [u8; 16],
+    },
     /// Version 5.
     V5 {
         /// The processor.
@@ -117,7 +124,7 @@ impl ReportBuilder {
         put(at::REPORT_ID, &self.report_id);
         put(at::REPORT_ID_MA, &self.report_id_ma);
         put(at::REPORTED_TCB, self.reported_tcb.as_bytes());
-        if let Layout::V3 { cpuid } | Layout::V5 { cpuid, .. } = self.layout {
+        if let Layout::V3 { cpuid } | Layout::V4 { cpuid, .. } | Layout::V5 { cpuid, .. } = self.layout {
             put(at::CPUID, &[cpuid.family, cpuid.model, cpuid.stepping]);
         }
         put(at::CHIP_ID, self.chip_id.as_bytes());
@@ -131,6 +138,9 @@ impl ReportBuilder {
         if let Layout::V5 { launch_mitigations, current_mitigations, .. } = self.layout {
             put(at::LAUNCH_MIT_VECTOR, &launch_mitigations.to_le_bytes());
             put(at::CURRENT_MIT_VECTOR, &current_mitigations.to_le_bytes());
+        }
+        if let Layout::V4 { undescribed, .. } = self.layout {
+            put(at::LAUNCH_MIT_VECTOR, &undescribed);
         }
         bytes
     }
@@ -155,6 +165,7 @@ impl ReportBuilder {
         match self.layout {
             Layout::V2 => Version::V2,
             Layout::V3 { .. } => Version::V3,
+            Layout::V4 { .. } => Version::V4,
             Layout::V5 { .. } => Version::V5,
         }
     }
@@ -177,6 +188,7 @@ impl From<&Report> for ReportBuilder {
             layout: match report.version() {
                 Version::V2 => Layout::V2,
                 Version::V3 => Layout::V3 { cpuid },
+                Version::V4 => Layout::V4 { cpuid, undescribed: report.undescribed() },
                 Version::V5 => Layout::V5 {
                     cpuid,
                     launch_mitigations: report.launch_mitigations().unwrap_or(0),

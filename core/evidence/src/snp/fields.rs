@@ -6,7 +6,7 @@
 use serde::{Serialize, Serializer};
 
 use super::bits::{GuestPolicy, KeyInfo, PlatformInfo, SigningKeyKind};
-use super::product::{CpuId, Product};
+use super::product::{CpuId, Product, Silicon};
 use super::report::{Report, Vmpl};
 use super::tcb::{Tcb, TcbVersion};
 use crate::{ChipId, HostData, Measurement, ReportData};
@@ -42,6 +42,7 @@ impl Serialize for Report {
             reported_tcb: tcb(self.reported_tcb()),
             cpuid: self.cpuid(),
             product,
+            silicon: self.cpuid().and_then(CpuId::silicon),
             chip_id: self.chip_id(),
             committed_tcb: tcb(self.committed_tcb()),
             current_version: self.current_version().to_string(),
@@ -82,6 +83,7 @@ struct Fields {
     cpuid: Option<CpuId>,
     /// Null if the report does not name its processor, or names an unknown one.
     product: Option<Product>,
+    silicon: Option<Silicon>,
     chip_id: ChipId,
     committed_tcb: TcbFields,
     current_version: String,
@@ -123,6 +125,7 @@ struct PlatformBits {
     rapl_disabled: bool,
     ciphertext_hiding: bool,
     alias_check_complete: bool,
+    iommu_write_safe: bool,
     tio: bool,
 }
 
@@ -160,6 +163,7 @@ impl From<PlatformInfo> for PlatformBits {
             rapl_disabled: info.rapl_disabled(),
             ciphertext_hiding: info.ciphertext_hiding_enabled(),
             alias_check_complete: info.alias_check_complete(),
+            iommu_write_safe: info.iommu_write_safe(),
             tio: info.tio_enabled(),
         }
     }

@@ -15,6 +15,6 @@ mod tcb;
 pub use bits::{FlagsError, GuestPolicy, KeyInfo, PlatformInfo, PolicyBitsError, SigningKeyKind};
 pub use builder::{Layout, ReportBuilder};
 pub use leaf::{HardwareId, Leaf, LeafError};
-pub use product::{CpuId, Product};
+pub use product::{CpuId, Product, Silicon};
 pub use report::{FirmwareVersion, Report, ReportError, Version, Vmpl};
 pub use tcb::{Tcb, TcbError, TcbVersion};

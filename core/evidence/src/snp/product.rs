@@ -1,4 +1,4 @@
-//! Which line of processors made this report?
+//! Which processors made this report?
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,96 @@ impl CpuId {
             _ => None,
         }
     }
+
+    /// The design; `None` for samples and for what this version does not know.
+    pub fn silicon(self) -> Option<Silicon> {
+        Silicon::ALL.into_iter().find(|silicon| silicon.cpuid() == self)
+    }
+}
+
+impl std::fmt::Display for CpuId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "family {:#04x}, model {:#04x}, stepping {}", self.family, self.model, self.stepping)
+    }
+}
+
+/// A design of processors within a product. Each has microcode of its own, and patch levels compare only
+/// within one design.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[non_exhaustive]
+pub enum Silicon {
+    /// EPYC 7003.
+    Milan,
+    /// EPYC 7003 with 3D V-Cache.
+    #[serde(rename = "Milan-X")]
+    MilanX,
+    /// EPYC 9004.
+    Genoa,
+    /// EPYC 9004 with 3D V-Cache.
+    #[serde(rename = "Genoa-X")]
+    GenoaX,
+    /// EPYC 97x4, and 8004 (Siena).
+    Bergamo,
+    /// EPYC 9005.
+    Turin,
+    /// EPYC 9005 with dense cores.
+    #[serde(rename = "Turin-Dense")]
+    TurinDense,
+}
+
+impl Silicon {
+    /// Every design that this version knows.
+    pub const ALL: [Silicon; 7] = [
+        Silicon::Milan,
+        Silicon::MilanX,
+        Silicon::Genoa,
+        Silicon::GenoaX,
+        Silicon::Bergamo,
+        Silicon::Turin,
+        Silicon::TurinDense,
+    ];
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Silicon::Milan => "Milan",
+            Silicon::MilanX => "Milan-X",
+            Silicon::Genoa => "Genoa",
+            Silicon::GenoaX => "Genoa-X",
+            Silicon::Bergamo => "Bergamo",
+            Silicon::Turin => "Turin",
+            Silicon::TurinDense => "Turin-Dense",
+        }
+    }
+
+    /// The product to which it belongs.
+    pub const fn product(self) -> Product {
+        match self {
+            Silicon::Milan | Silicon::MilanX => Product::Milan,
+            Silicon::Genoa | Silicon::GenoaX | Silicon::Bergamo => Product::Genoa,
+            Silicon::Turin | Silicon::TurinDense => Product::Turin,
+        }
+    }
+
+    const fn cpuid(self) -> CpuId {
+        // AMD-SB-7033 lists microcode by CPUID, one row for each of these.
+        let (family, model, stepping) = match self {
+            Silicon::Milan => (0x19, 0x01, 1),
+            Silicon::MilanX => (0x19, 0x01, 2),
+            Silicon::Genoa => (0x19, 0x11, 1),
+            Silicon::GenoaX => (0x19, 0x11, 2),
+            Silicon::Bergamo => (0x19, 0xa0, 2),
+            Silicon::Turin => (0x1a, 0x02, 1),
+            Silicon::TurinDense => (0x1a, 0x11, 0),
+        };
+        CpuId { family, model, stepping }
+    }
+}
+
+impl std::fmt::Display for Silicon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 #[cfg(test)]
@@ -93,5 +183,15 @@ mod tests {
         assert_eq!(CpuId { family: 0x19, model: 0xa1, stepping: 0 }.product(), Some(Product::Genoa));
         assert_eq!(CpuId { family: 0x1a, model: 0x50, stepping: 0 }.product(), None);
         assert_eq!(CpuId { family: 0x17, model: 0x01, stepping: 0 }.product(), None);
+        assert_eq!(CpuId { family: 0x19, model: 0xa1, stepping: 0 }.silicon(), None);
+        assert_eq!(CpuId { family: 0x19, model: 0x01, stepping: 0 }.silicon(), None);
+    }
+
+    #[test]
+    fn every_design_belongs_to_the_product_of_its_processor() {
+        for silicon in Silicon::ALL {
+            assert_eq!(silicon.cpuid().product(), Some(silicon.product()), "{silicon}");
+            assert_eq!(silicon.cpuid().silicon(), Some(silicon));
+        }
     }
 }

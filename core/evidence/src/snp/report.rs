@@ -27,6 +27,8 @@ pub enum Version {
     V2,
     /// Adds the CPUID.
     V3,
+    /// Adds 16 bytes that AMD does not describe: they are kept and mean nothing here.
+    V4,
     /// Adds the mitigation vectors.
     V5,
 }
@@ -63,7 +65,7 @@ pub enum ReportError {
         found: usize,
     },
     /// VERSION without a known layout.
-    #[error("report version {found}, expected 2, 3 or 5; update Casemate if the firmware is newer")]
+    #[error("report version {found}, expected 2 to 5; update Casemate if the firmware is newer")]
     Version {
         /// The field.
         found: u32,
@@ -112,6 +114,7 @@ impl Version {
         match self {
             Version::V2 => 2,
             Version::V3 => 3,
+            Version::V4 => 4,
             Version::V5 => 5,
         }
     }
@@ -125,7 +128,7 @@ impl Version {
             Version::V3 => {
                 &[0x4C..0x50, 0x18B..0x1A0, 0x1EB..0x1EC, 0x1EF..0x1F0, 0x1F8..0x2A0, 0x330..0x4A0]
             }
-            Version::V5 => {
+            Version::V4 | Version::V5 => {
                 &[0x4C..0x50, 0x18B..0x1A0, 0x1EB..0x1EC, 0x1EF..0x1F0, 0x208..0x2A0, 0x330..0x4A0]
             }
         }
@@ -138,7 +141,7 @@ impl Report {
     /// Length of the part that the signature covers, from offset 0.
     pub const SIGNED_LEN: usize = 0x2A0;
 
-    /// Reads a report of version 2, 3 or 5.
+    /// Reads a report of version 2 to 5.
     ///
     /// # Errors
     /// [`ReportError`], one variant per rule; the first broken rule in the order of the layout.
@@ -148,6 +151,7 @@ impl Report {
         let version = match u32_at(&bytes, at::VERSION) {
             2 => Version::V2,
             3 => Version::V3,
+            4 => Version::V4,
             5 => Version::V5,
             found => return Err(ReportError::Version { found }),
         };
@@ -314,6 +318,11 @@ impl Report {
     /// CURRENT_MIT_VECTOR: mitigations in force now; since version 5.
     pub fn current_mitigations(&self) -> Option<u64> {
         (self.version >= Version::V5).then(|| u64_at(&self.bytes, at::CURRENT_MIT_VECTOR))
+    }
+
+    /// The bytes 0x1F8 to 0x207: the mitigation vectors since version 5, not described in version 4.
+    pub(super) fn undescribed(&self) -> [u8; 16] {
+        self.array(at::LAUNCH_MIT_VECTOR)
     }
 
     fn check_fields(&self) -> Result<(), ReportError> {
