@@ -6,7 +6,9 @@ mod support;
 use std::collections::BTreeSet;
 
 use casemate_evidence::Measurement;
-use casemate_evidence::snp::{GuestPolicy, KeyInfo, Layout, PlatformInfo, Product, TcbVersion, Vmpl};
+use casemate_evidence::snp::{
+    CpuId, GuestPolicy, KeyInfo, Layout, PlatformInfo, Product, Silicon, Tcb, TcbVersion, Vmpl,
+};
 use casemate_record::{LeaseFault, LeaseTerm};
 use casemate_verify::{
     AcceptSimulated, Channel, Code, Expectations, Freshness, KnownRoster, LEASE_ALLOWANCE_MS, Outcome,
@@ -72,6 +74,37 @@ impl Case {
         self.policy = lines.join("\n") + "\n";
     }
 
+    /// Makes the report come from a processor with this microcode, and its certificate agree.
+    fn is_of(&mut self, cpuid: CpuId, product: &str, microcode: u8) {
+        let product = Product::ALL.into_iter().find(|known| known.name() == product).expect("a product");
+        *self = Case::new(product);
+        let tcb = Tcb { microcode, ..support::tcb(product) }.version(product);
+        self.tee = self.tee.clone().with_tcb(product, tcb);
+        self.tee.report.layout = match self.tee.report.layout {
+            Layout::V5 { launch_mitigations, current_mitigations, .. } => {
+                Layout::V5 { cpuid, launch_mitigations, current_mitigations }
+            }
+            _ => Layout::V3 { cpuid },
+        };
+    }
+
+    /// Replaces the floor of one design.
+    fn set_microcode(&mut self, product: &str, design: &str, floor: u32) {
+        let header = format!("[minimum_tcb.{product}]");
+        let (before, table) = self.policy.split_once(&header).expect("a table");
+        let (line, after) = table.split_once(" }").expect("a table of designs");
+        let from = line.find(&format!(" {design} = ")).expect("a design") + design.len() + 4;
+        let to = line[from..].find(',').map_or(line.len(), |comma| from + comma);
+        self.policy = format!("{before}{header}{}{floor}{} }}{after}", &line[..from], &line[to..]);
+    }
+
+    /// Lists the ID key of the report, so that what its ID block states is bound to somebody.
+    fn with_id_block(&mut self) {
+        self.tee.report.id_key_digest = [0x1D; 48];
+        self.tee.report.key_info = KeyInfo::from_bits(1).expect("an author key");
+        self.set("id_block.id_keys", &format!("[\"{}\"]", "1d".repeat(48)));
+    }
+
     fn verdict(&self) -> Verdict {
         let policy = Policy::parse(&self.policy).unwrap_or_else(|error| panic!("{error}\n{}", self.policy));
         let roots = self.roots.clone().unwrap_or_else(|| policy.roots());
@@ -133,6 +166,68 @@ macro_rules! platform_bit {
     };
 }
 
+/// Microcode of one design at its floor, and one below it.
+macro_rules! microcode {
+    ($product:literal, $design:literal, $cpuid:expr, $found:literal) => {
+        (
+            concat!("minimum_tcb.", $product, ".microcode.", $design),
+            |case| case.is_of($cpuid, $product, $found),
+            |case| {
+                case.is_of($cpuid, $product, $found);
+                case.set_microcode($product, $design, $found + 1);
+            },
+            Code::TcbMicrocode,
+        )
+    };
+}
+
+/// A list of keys or ids that an ID block must name.
+macro_rules! id_block {
+    ($key:literal, $field:ident, $len:literal) => {
+        (
+            concat!("id_block.", $key),
+            |case| {
+                case.with_id_block();
+                case.tee.report.$field = [0x7E; $len];
+                case.set(concat!("id_block.", $key), &format!("[\"{}\"]", "7e".repeat($len)));
+            },
+            |case| {
+                case.with_id_block();
+                case.tee.report.$field = [0x7E; $len];
+                case.set(concat!("id_block.", $key), &format!("[\"{}\"]", "7d".repeat($len)));
+            },
+            match $key.as_bytes() {
+                b"id_keys" => Code::IdKey,
+                b"author_keys" => Code::AuthorKey,
+                b"family_ids" => Code::FamilyId,
+                _ => Code::ImageId,
+            },
+        )
+    };
+}
+
+/// A rule of one product that accepts bits of both mitigation vectors.
+macro_rules! mitigations {
+    ($product:literal, $cpuid:expr) => {
+        (
+            concat!("minimum_tcb.", $product, ".mitigations"),
+            |case| {
+                case.is_of($cpuid, $product, 255);
+                case.tee.report.layout =
+                    Layout::V5 { cpuid: $cpuid, launch_mitigations: 0b0110, current_mitigations: 0b1110 };
+                case.set(concat!("minimum_tcb.", $product, ".mitigations"), "[1, 2]");
+            },
+            |case| {
+                case.is_of($cpuid, $product, 255);
+                case.tee.report.layout =
+                    Layout::V5 { cpuid: $cpuid, launch_mitigations: 0b0010, current_mitigations: 0b1110 };
+                case.set(concat!("minimum_tcb.", $product, ".mitigations"), "[1, 2]");
+            },
+            Code::Mitigations,
+        )
+    };
+}
+
 /// A part of the TCB at its floor, and one below it in LAUNCH_TCB.
 macro_rules! tcb_part {
     ($product:expr, $key:literal, $index:expr, $code:expr) => {
@@ -188,6 +283,20 @@ const ROWS: &[Row] = &[
         Code::SigningKey,
     ),
     (
+        "hardware.vlek_providers",
+        |case| {
+            case.tee = case.tee.clone().with_vlek(Product::Genoa);
+            case.set("hardware.signing_keys", "[\"VLEK\"]");
+            case.set("hardware.vlek_providers", "[\"another\", \"test provider\"]");
+        },
+        |case| {
+            case.tee = case.tee.clone().with_vlek(Product::Genoa);
+            case.set("hardware.signing_keys", "[\"VLEK\"]");
+            case.set("hardware.vlek_providers", "[\"another\"]");
+        },
+        Code::VlekProvider,
+    ),
+    (
         "hardware.chips",
         |case| case.set("hardware.chips", &format!("[\"{}\"]", "1f".repeat(64))),
         |case| case.set("hardware.chips", &format!("[\"{}\"]", "1e".repeat(64))),
@@ -217,16 +326,41 @@ const ROWS: &[Row] = &[
     tcb_part!(Product::Milan, "minimum_tcb.Milan.bootloader", 0, Code::TcbBootloader),
     tcb_part!(Product::Milan, "minimum_tcb.Milan.tee", 1, Code::TcbTee),
     tcb_part!(Product::Milan, "minimum_tcb.Milan.snp", 6, Code::TcbSnp),
-    tcb_part!(Product::Milan, "minimum_tcb.Milan.microcode", 7, Code::TcbMicrocode),
+    microcode!("Milan", "Milan", CpuId { family: 0x19, model: 1, stepping: 1 }, 222),
+    microcode!("Milan", "Milan-X", CpuId { family: 0x19, model: 1, stepping: 2 }, 71),
+    mitigations!("Milan", CpuId { family: 0x19, model: 1, stepping: 1 }),
     tcb_part!(Product::Genoa, "minimum_tcb.Genoa.bootloader", 0, Code::TcbBootloader),
     tcb_part!(Product::Genoa, "minimum_tcb.Genoa.tee", 1, Code::TcbTee),
     tcb_part!(Product::Genoa, "minimum_tcb.Genoa.snp", 6, Code::TcbSnp),
-    tcb_part!(Product::Genoa, "minimum_tcb.Genoa.microcode", 7, Code::TcbMicrocode),
+    microcode!("Genoa", "Genoa", CpuId { family: 0x19, model: 0x11, stepping: 1 }, 86),
+    microcode!("Genoa", "Genoa-X", CpuId { family: 0x19, model: 0x11, stepping: 2 }, 81),
+    microcode!("Genoa", "Bergamo", CpuId { family: 0x19, model: 0xA0, stepping: 2 }, 25),
+    mitigations!("Genoa", CpuId { family: 0x19, model: 0x11, stepping: 1 }),
     tcb_part!(Product::Turin, "minimum_tcb.Turin.fmc", 0, Code::TcbFmc),
     tcb_part!(Product::Turin, "minimum_tcb.Turin.bootloader", 1, Code::TcbBootloader),
     tcb_part!(Product::Turin, "minimum_tcb.Turin.tee", 2, Code::TcbTee),
     tcb_part!(Product::Turin, "minimum_tcb.Turin.snp", 3, Code::TcbSnp),
-    tcb_part!(Product::Turin, "minimum_tcb.Turin.microcode", 7, Code::TcbMicrocode),
+    microcode!("Turin", "Turin", CpuId { family: 0x1A, model: 2, stepping: 1 }, 81),
+    microcode!("Turin", "Turin-Dense", CpuId { family: 0x1A, model: 0x11, stepping: 0 }, 71),
+    mitigations!("Turin", CpuId { family: 0x1A, model: 2, stepping: 1 }),
+    id_block!("id_keys", id_key_digest, 48),
+    id_block!("author_keys", author_key_digest, 48),
+    id_block!("family_ids", family_id, 16),
+    id_block!("image_ids", image_id, 16),
+    (
+        "id_block.minimum_guest_svn",
+        |case| {
+            case.with_id_block();
+            case.tee.report.guest_svn = 3;
+            case.set("id_block.minimum_guest_svn", "3");
+        },
+        |case| {
+            case.with_id_block();
+            case.tee.report.guest_svn = 2;
+            case.set("id_block.minimum_guest_svn", "3");
+        },
+        Code::GuestSvn,
+    ),
     ("guest_policy.debug", |_| {}, |case| case.tee.report.policy = bits(1 << 19), Code::GuestDebug),
     ("guest_policy.migrate_ma", |_| {}, |case| case.tee.report.policy = bits(1 << 18), Code::GuestMigrateMa),
     ("guest_policy.cxl", |_| {}, |case| case.tee.report.policy = bits(1 << 21), Code::GuestCxl),
@@ -242,6 +376,7 @@ const ROWS: &[Row] = &[
     platform_bit!("rapl_disabled", 3, Code::PlatformRaplDisabled),
     platform_bit!("ciphertext_hiding", 4, Code::PlatformCiphertextHiding),
     platform_bit!("alias_check", 5, Code::PlatformAliasCheck),
+    platform_bit!("iommu_write_safe", 6, Code::PlatformIommuWriteSafe),
     platform_bit!("trusted_io", 7, Code::PlatformTrustedIo),
     (
         "image.measurements",
@@ -385,6 +520,11 @@ fn empty_lists_are_refused_everywhere() {
         ("hardware.products", "any"),
         ("hardware.denied_products", "none"),
         ("hardware.signing_keys", "any"),
+        ("hardware.vlek_providers", "any"),
+        ("id_block.id_keys", "any"),
+        ("id_block.author_keys", "any"),
+        ("id_block.family_ids", "any"),
+        ("id_block.image_ids", "any"),
         ("hardware.chips", "any"),
         ("hardware.denied_chips", "none"),
         ("hardware.vmpl", "any"),
@@ -404,6 +544,8 @@ fn words_numbers_and_digests_that_mean_nothing_are_refused() {
         "hardware.products",
         "hardware.vmpl",
         "guest_policy.debug",
+        "id_block.id_keys",
+        "id_block.minimum_guest_svn",
         "platform.alias_check",
         "image.measurements",
         "workload.digests",
@@ -432,6 +574,18 @@ fn words_numbers_and_digests_that_mean_nothing_are_refused() {
     assert!(matches!(
         parse_error("hardware.minimum_report_version", "1"),
         PolicyError::Number { found: 1, .. }
+    ));
+    assert!(matches!(
+        parse_error("minimum_tcb.Milan.mitigations", "[64]"),
+        PolicyError::Number { field: "minimum_tcb.mitigations", found: 64, .. }
+    ));
+    assert!(matches!(
+        parse_error("minimum_tcb.Milan.mitigations", "[]"),
+        PolicyError::EmptyList { field: "minimum_tcb.mitigations", word: "any" }
+    ));
+    assert!(matches!(
+        parse_error("minimum_tcb.Milan.mitigations", "\"none\""),
+        PolicyError::Word { field: "minimum_tcb.mitigations", .. }
     ));
     assert!(matches!(parse_error("minimum_tcb.Milan.tee", "256"), PolicyError::Toml(_)));
     assert!(matches!(parse_error("freshness.maximum_age_seconds", "-1"), PolicyError::Toml(_)));
@@ -466,14 +620,14 @@ fn a_platform_has_all_of_its_rules_or_none() {
         let next = example[from + 1..].find("\n[").map_or(example.len(), |at| from + 1 + at);
         format!("{}{}", &example[..from], &example[next..])
     };
-    for table in ["hardware]", "guest_policy]", "platform]"] {
+    for table in ["hardware]", "guest_policy]", "id_block]", "platform]"] {
         let error = Policy::parse(&without(table)).expect_err(table);
         assert!(matches!(error, PolicyError::Incomplete { missing, .. } if table.starts_with(missing)));
     }
     let none: String = example
         .split("\n[")
         .filter(|table| {
-            !["hardware", "minimum_tcb", "guest_policy", "platform", "intel", "tdx"]
+            !["hardware", "minimum_tcb", "guest_policy", "id_block", "platform", "intel", "tdx"]
                 .iter()
                 .any(|name| table.starts_with(name))
         })
@@ -495,9 +649,87 @@ fn every_byte_of_the_file_counts_in_its_digest() {
 #[test]
 fn firmware_at_launch_counts_as_well() {
     let mut case = Case::new(Product::Genoa);
-    case.tee.report.launch_tcb = TcbVersion::from([10, 0, 0, 0, 0, 0, 23, 83]);
+    case.tee.report.launch_tcb = TcbVersion::from([10, 0, 0, 0, 0, 0, 27, 85]);
     let verdict = case.verdict();
     assert_eq!(verdict.failures().map(|check| check.code).collect::<Vec<_>>(), [Code::TcbMicrocode]);
+}
+
+#[test]
+fn every_design_has_its_own_floor_of_microcode_and_no_other() {
+    let floor = |value| parse_error("minimum_tcb.Milan.microcode", value);
+    assert_eq!(floor("{ Milan = 1 }"), PolicyError::NoMicrocode { silicon: Silicon::MilanX });
+    assert_eq!(
+        floor("{ Milan = 1, Milan-X = 1, Genoa = 1 }"),
+        PolicyError::Silicon { product: Product::Milan, found: "Genoa".to_owned() }
+    );
+    assert!(matches!(floor("222"), PolicyError::Toml(_)));
+    assert!(matches!(floor("{ Milan = 256, Milan-X = 1 }"), PolicyError::Toml(_)));
+}
+
+#[test]
+fn a_processor_of_no_known_design_meets_no_floor() {
+    let mut case = Case::new(Product::Genoa);
+    case.tee.report.layout = Layout::V3 { cpuid: CpuId { family: 0x19, model: 0x11, stepping: 0 } };
+    case.set("minimum_tcb.Genoa.microcode", "{ Genoa = 0, Genoa-X = 0, Bergamo = 0 }");
+    let verdict = case.verdict();
+    let failures: Vec<_> = verdict.failures().collect();
+    assert_eq!(failures.iter().map(|check| check.code).collect::<Vec<_>>(), [Code::TcbFloor]);
+    assert_eq!(failures[0].found.to_string(), "family 0x19, model 0x11, stepping 0");
+}
+
+#[test]
+fn what_an_id_block_states_counts_only_with_a_key_behind_it() {
+    for (key, value) in [
+        ("id_block.family_ids", format!("[\"{}\"]", "7e".repeat(16))),
+        ("id_block.image_ids", format!("[\"{}\"]", "7e".repeat(16))),
+        ("id_block.minimum_guest_svn", "0".to_owned()),
+    ] {
+        assert_eq!(parse_error(key, &value), PolicyError::UnboundIdBlock { field: key });
+        for signed in ["id_block.id_keys", "id_block.author_keys"] {
+            let mut case = Case::new(Product::Genoa);
+            case.set(signed, &format!("[\"{}\"]", "1d".repeat(48)));
+            case.set(key, &value);
+            assert!(Policy::parse(&case.policy).is_ok(), "{key} with {signed}");
+        }
+    }
+}
+
+#[test]
+fn no_key_is_on_no_list() {
+    // Zeros stand for a launch without ID block, even where somebody lists zeros.
+    let mut case = Case::new(Product::Genoa);
+    case.set("id_block.id_keys", &format!("[\"{}\"]", "00".repeat(48)));
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::IdKey]);
+    // A digest without AUTHOR_KEY_EN was not checked by the firmware.
+    let mut case = Case::new(Product::Genoa);
+    case.tee.report.author_key_digest = [0x7E; 48];
+    case.set("id_block.author_keys", &format!("[\"{}\"]", "7e".repeat(48)));
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::AuthorKey]);
+    case.tee.report.key_info = KeyInfo::from_bits(1).expect("an author key");
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
+}
+
+#[test]
+fn reports_without_mitigation_vectors_have_no_mitigation() {
+    for layout in [
+        Layout::V3 { cpuid: CpuId { family: 0x19, model: 0x11, stepping: 1 } },
+        // What version 4 holds in the place of the vectors is not read as vectors.
+        Layout::V4 { cpuid: CpuId { family: 0x19, model: 0x11, stepping: 1 }, undescribed: [0xFF; 16] },
+    ] {
+        let mut case = Case::new(Product::Genoa);
+        case.tee.report.layout = layout;
+        assert_eq!(case.verdict().outcome(), Outcome::Verified);
+        case.set("minimum_tcb.Genoa.mitigations", "[1]");
+        let failures = case.verdict().failures().map(|check| check.code).collect::<Vec<_>>();
+        assert_eq!(failures, [Code::Mitigations]);
+    }
+}
+
+#[test]
+fn a_list_of_providers_says_nothing_of_a_chips_own_key() {
+    let mut case = Case::new(Product::Genoa);
+    case.set("hardware.vlek_providers", "[\"another\"]");
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
 }
 
 #[test]
@@ -626,6 +858,11 @@ fn old_layouts_are_accepted_only_if_the_policy_says_so() {
     assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ReportVersion]);
     case.set("hardware.minimum_report_version", "2");
     assert_eq!(case.verdict().outcome(), Outcome::Verified);
+    // Version 2 does not name its processor, so the highest floor of the product counts.
+    case.set("minimum_tcb.Genoa.microcode", "{ Genoa = 0, Genoa-X = 0, Bergamo = 87 }");
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::TcbMicrocode]);
+    case.set("minimum_tcb.Genoa.microcode", "{ Genoa = 0, Genoa-X = 0, Bergamo = 86 }");
+    assert_eq!(case.verdict().outcome(), Outcome::Verified);
 }
 
 #[test]
@@ -661,7 +898,7 @@ proptest! {
             "platform.smt", "platform.ecc", "platform.tsme",
         ];
         let parts = ["bootloader", "tee", "snp", "microcode"];
-        let found = [10u8, 0, 23, 84];
+        let found = [10u8, 0, 27, 86];
         let mut loose = Case::new(Product::Genoa);
         loose.tee.report.policy = bits(policy_bits & !(1 << 17));
         loose.tee.report.platform_info = PlatformInfo::from_bits(platform_bits);
@@ -669,8 +906,12 @@ proptest! {
         for (index, part) in parts.iter().enumerate() {
             let key = format!("minimum_tcb.Genoa.{part}");
             let floor = floors[index] % found[index].saturating_add(2);
-            loose.set(&key, &floor.to_string());
-            strict.set(&key, &floor.saturating_add(raises[index]).to_string());
+            let value = |floor: u8| match *part {
+                "microcode" => format!("{{ Genoa = {floor}, Genoa-X = 255, Bergamo = 255 }}"),
+                _ => floor.to_string(),
+            };
+            loose.set(&key, &value(floor));
+            strict.set(&key, &value(floor.saturating_add(raises[index])));
         }
         for (key, required) in tightened {
             strict.set(KEYS[key], if required { "\"required\"" } else { "\"forbidden\"" });

@@ -73,7 +73,7 @@ fn an_accepted_verdict_reads_like_an_answer() {
 #[test]
 fn a_refusal_shows_what_failed_and_what_to_do() {
     let appraisal = appraise(&Tee::new(Product::Genoa), AcceptSimulated::Yes, |policy| {
-        policy.replace("microcode = 84", "microcode = 85")
+        policy.replace("Genoa = 86", "Genoa = 87")
     });
     assert_eq!(appraisal.verdict().outcome(), Outcome::Refused);
     insta::assert_snapshot!(text(&appraisal));
@@ -102,17 +102,17 @@ fn several_failures_stand_one_below_the_other() {
 #[test]
 fn json_shows_digests_whole_and_a_refusal_never_what_was_expected() {
     let appraisal = appraise(&Tee::new(Product::Genoa), AcceptSimulated::Yes, |policy| {
-        policy.replace("microcode = 84", "microcode = 85")
+        policy.replace("Genoa = 86", "Genoa = 87")
     });
     let json = serde_json::to_string(appraisal.verdict()).expect("a verdict is JSON");
     assert!(json.contains(&"4d".repeat(48)) && json.contains(&"9c".repeat(32)));
-    assert!(json.contains(r#""code":"policy.minimum_tcb.microcode","status":"failed","found":84,"comparison":"at_least","expected":85"#), "{json}");
+    assert!(json.contains(r#""code":"policy.minimum_tcb.microcode","status":"failed","found":86,"comparison":"at_least","expected":87"#), "{json}");
     let refusals = appraisal.verdict().refusals();
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].code, Code::TcbMicrocode);
     assert_eq!(
         serde_json::to_string(&refusals).expect("refusals are JSON"),
-        r#"[{"code":"policy.minimum_tcb.microcode","found":84}]"#
+        r#"[{"code":"policy.minimum_tcb.microcode","found":86}]"#
     );
 }
 

@@ -95,7 +95,7 @@ impl ProductName {
     /// Firmware versions that a well-kept machine of this line runs.
     pub(crate) fn usual_tcb(self) -> Tcb {
         match self {
-            ProductName::Milan => Tcb { fmc: None, bootloader: 4, tee: 0, snp: 27, microcode: 222 },
+            ProductName::Milan => Tcb { fmc: None, bootloader: 4, tee: 0, snp: 29, microcode: 222 },
             ProductName::Genoa => Tcb { fmc: None, bootloader: 10, tee: 0, snp: 27, microcode: 88 },
             ProductName::Turin => Tcb { fmc: Some(1), bootloader: 1, tee: 1, snp: 4, microcode: 81 },
         }

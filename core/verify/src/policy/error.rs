@@ -1,7 +1,7 @@
 //! Why is this text no policy?
 
 use casemate_canon::ParseBytesError;
-use casemate_evidence::snp::Product;
+use casemate_evidence::snp::{Product, Silicon};
 
 use crate::verdict::Platform;
 
@@ -70,6 +70,32 @@ pub enum PolicyError {
         product: Product,
         /// Whether it is missing.
         missing: bool,
+    },
+    /// A design of processors without a floor of microcode.
+    #[error(
+        "[minimum_tcb.{}] has no floor for the microcode of {silicon}; write `microcode.{silicon}`",
+        silicon.product()
+    )]
+    NoMicrocode {
+        /// The design.
+        silicon: Silicon,
+    },
+    /// A floor of microcode for a design that the product does not have.
+    #[error("[minimum_tcb.{product}] has a floor for the microcode of {found:?}, which is not of {product}")]
+    Silicon {
+        /// The product.
+        product: Product,
+        /// The name.
+        found: String,
+    },
+    /// A rule for what an ID block states, with no rule for who signed it: whoever hosts the guest can write
+    /// any ID block.
+    #[error(
+        "`{field}` is asked for, but no key: list the ID keys or author keys whose ID blocks count, or          write \"any\""
+    )]
+    UnboundIdBlock {
+        /// The key.
+        field: &'static str,
     },
     /// A number outside its range.
     #[error("`{field}` is {found}, expected {expected}")]

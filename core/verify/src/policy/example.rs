@@ -28,31 +28,37 @@ spki_sha256 = @SIMULATED@
 products = ["Milan", "Genoa", "Turin"]
 denied_products = "none"
 signing_keys = ["VCEK"]            # a VLEK is shared between a provider's chips
+vlek_providers = "any"             # or a list of names, as VLEK certificates spell them
 chips = "any"                      # or a list of chip ids, 128 digits each
 denied_chips = "none"
 minimum_report_version = 3         # version 2 does not name its processor
 vmpl = [0]
 
-# Oldest firmware accepted: AMD-SB-3019 (EntrySign), AMD-SB-3015 (BadRAM). Bergamo and Siena count as
-# Genoa but number their microcode on their own: lower `microcode` to use them.
+# Oldest firmware accepted: what answers AMD-SB-3015 (BadRAM), AMD-SB-3019 (EntrySign), AMD-SB-3020,
+# AMD-SB-3023, AMD-SB-3027 and, on Milan, AMD-SB-3030. Raise it as AMD publishes; docs/reference/policy.md
+# says where each number comes from. Microcode counts by design; Siena is Bergamo.
+# `mitigations` lists bits that must be set in both mitigation vectors (reports since version 5).
 [minimum_tcb.Milan]
 bootloader = 4
 tee = 0
-snp = 24
-microcode = 219
+snp = 29
+microcode = { Milan = 222, Milan-X = 71 }
+mitigations = "any"
 
 [minimum_tcb.Genoa]
 bootloader = 10
 tee = 0
-snp = 23
-microcode = 84
+snp = 27
+microcode = { Genoa = 86, Genoa-X = 81, Bergamo = 25 }
+mitigations = "any"
 
 [minimum_tcb.Turin]
 fmc = 1
 bootloader = 1
 tee = 1
 snp = 4
-microcode = 71
+microcode = { Turin = 81, Turin-Dense = 71 }
+mitigations = "any"
 
 [guest_policy]                     # "required", "forbidden" or "any"
 debug = "forbidden"
@@ -65,6 +71,13 @@ rapl_disabled = "any"
 ciphertext_hiding = "any"
 page_swap_disabled = "any"
 
+[id_block]                         # who vouches for what was launched, by digest of the key
+id_keys = "any"                    # or a list, 96 digits each
+author_keys = "any"
+family_ids = "any"                 # or a list, 32 digits each; worth something only with a key above
+image_ids = "any"
+minimum_guest_svn = "any"
+
 [platform]                         # "required", "forbidden" or "any"
 smt = "any"
 tsme = "any"
@@ -72,6 +85,7 @@ ecc = "any"
 rapl_disabled = "any"
 ciphertext_hiding = "any"
 alias_check = "required"           # AMD-SB-3015 (BadRAM)
+iommu_write_safe = "any"           # AMD-SB-3016; old firmware does not report it
 trusted_io = "any"
 
 [intel]                            # what Intel says of the platform, for TDX

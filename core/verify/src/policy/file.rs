@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use casemate_crypto::hash::sha256;
-use casemate_evidence::snp::Tcb;
 use casemate_record::PolicyDigest;
 use serde::Deserialize;
 
+use super::firmware::FloorTable;
 use super::intel::{IntelRules, IntelTable, SgxRules, SgxTable, TdxRules, TdxTable};
-use super::snp::{GuestTable, HardwareTable, PlatformTable, SnpRules, SnpTables};
+use super::snp::{GuestTable, HardwareTable, IdBlockTable, PlatformTable, SnpRules, SnpTables};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
 use super::{
     CollateralRules, DigestRule, FreshnessRules, MeasurementRule, NamedMeasurement, Policy, PolicyError,
@@ -29,7 +29,14 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
             file.simulated_roots.spki_sha256,
             bytes,
         )?,
-        snp: snp(file.roots.amd, file.hardware, file.minimum_tcb, file.guest_policy, file.platform)?,
+        snp: snp(
+            file.roots.amd,
+            file.hardware,
+            file.minimum_tcb,
+            file.guest_policy,
+            file.id_block,
+            file.platform,
+        )?,
         intel: intel(file.roots.intel, file.intel, file.tdx.is_some() || file.sgx.is_some())?,
         tdx: file.tdx.map(TdxRules::read).transpose()?,
         sgx: file.sgx.map(SgxRules::read).transpose()?,
@@ -51,8 +58,9 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
 fn snp(
     roots: Option<String>,
     hardware: Option<HardwareTable>,
-    minimum_tcb: Option<BTreeMap<String, Tcb>>,
+    minimum_tcb: Option<BTreeMap<String, FloorTable>>,
     guest_policy: Option<GuestTable>,
+    id_block: Option<IdBlockTable>,
     platform: Option<PlatformTable>,
 ) -> Result<Option<SnpRules>, PolicyError> {
     let present = [
@@ -60,21 +68,23 @@ fn snp(
         hardware.is_some(),
         minimum_tcb.is_some(),
         guest_policy.is_some(),
+        id_block.is_some(),
         platform.is_some(),
     ];
-    if present == [false; 5] {
+    if present == [false; 6] {
         return Ok(None);
     }
     let missing = |missing| PolicyError::Incomplete {
         platform: Platform::Snp,
         missing,
-        tables: "`roots.amd`, [hardware], [minimum_tcb.*], [guest_policy], [platform]",
+        tables: "`roots.amd`, [hardware], [minimum_tcb.*], [guest_policy], [id_block], [platform]",
     };
     let roots = roots.ok_or(missing("roots.amd"))?;
     let tables = SnpTables {
         hardware: hardware.ok_or(missing("hardware"))?,
         minimum_tcb: minimum_tcb.ok_or(missing("minimum_tcb"))?,
         guest_policy: guest_policy.ok_or(missing("guest_policy"))?,
+        id_block: id_block.ok_or(missing("id_block"))?,
         platform: platform.ok_or(missing("platform"))?,
     };
     SnpRules::read(&roots, tables).map(Some)
@@ -187,8 +197,9 @@ struct File {
     roots: RootsTable,
     simulated_roots: SimulatedRootsTable,
     hardware: Option<HardwareTable>,
-    minimum_tcb: Option<BTreeMap<String, Tcb>>,
+    minimum_tcb: Option<BTreeMap<String, FloorTable>>,
     guest_policy: Option<GuestTable>,
+    id_block: Option<IdBlockTable>,
     platform: Option<PlatformTable>,
     intel: Option<IntelTable>,
     tdx: Option<TdxTable>,

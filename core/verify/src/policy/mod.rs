@@ -7,6 +7,7 @@
 mod error;
 mod example;
 mod file;
+mod firmware;
 mod intel;
 mod snp;
 mod value;
@@ -19,7 +20,7 @@ use crate::trust::{Roots, SimulatedRoot};
 use crate::verdict::Platform;
 pub use error::PolicyError;
 pub(crate) use intel::{IntelRules, ServiceTdRule, SgxRules, TdxRules};
-pub(crate) use snp::SnpRules;
+pub(crate) use snp::{BlockId, IdBlockRules, SnpRules};
 
 /// What a Relying Party accepts. See [`Policy::example`] for the file.
 #[derive(Debug, Clone, PartialEq, Eq)]

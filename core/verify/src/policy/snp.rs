@@ -1,23 +1,26 @@
 //! Which SEV-SNP evidence does this policy accept?
 //!
-//! The tables `hardware`, `minimum_tcb`, `guest_policy` and `platform`, and `roots.amd`: all of them or
-//! none. They stand at the top of the file because SEV-SNP came first.
+//! The tables `hardware`, `minimum_tcb`, `guest_policy`, `id_block` and `platform`, and `roots.amd`: all of
+//! them or none. They stand at the top of the file because SEV-SNP came first.
 
 use std::collections::BTreeMap;
 
+use casemate_crypto::hash::Sha384;
 use casemate_evidence::ChipId;
-use casemate_evidence::snp::{Product, SigningKeyKind, Tcb};
+use casemate_evidence::snp::{Product, SigningKeyKind};
 use serde::Deserialize;
 
-use super::value::{ListOrWord, bit, bytes, list_or_any, list_or_none, vendor_roots, word};
+use super::firmware::{Floor, FloorTable};
+use super::value::{ListOrWord, NumberOrWord, bit, bytes, list_or_any, list_or_none, vendor_roots, word};
 use super::{Accept, BitRule, PolicyError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnpRules {
     pub amd_roots: bool,
     pub hardware: HardwareRules,
-    pub minimum_tcb: BTreeMap<Product, Tcb>,
+    pub minimum_tcb: BTreeMap<Product, Floor>,
     pub guest: GuestRules,
+    pub id_block: IdBlockRules,
     pub platform: PlatformRules,
 }
 
@@ -26,6 +29,7 @@ pub(crate) struct HardwareRules {
     pub products: Accept<Product>,
     pub denied_products: Vec<Product>,
     pub signing_keys: Accept<SigningKeyKind>,
+    pub vlek_providers: Accept<String>,
     pub chips: Accept<ChipId>,
     pub denied_chips: Vec<ChipId>,
     pub minimum_report_version: u32,
@@ -45,6 +49,21 @@ pub(crate) struct GuestRules {
     pub page_swap_disabled: BitRule,
 }
 
+/// What is accepted of the ID block with which a guest was launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdBlockRules {
+    pub id_keys: Accept<Sha384>,
+    pub author_keys: Accept<Sha384>,
+    pub family_ids: Accept<BlockId>,
+    pub image_ids: Accept<BlockId>,
+    pub minimum_guest_svn: Option<u32>,
+}
+
+casemate_canon::byte_type! {
+    /// FAMILY_ID or IMAGE_ID: chosen by whoever signs the ID block.
+    pub(crate) struct BlockId([u8; 16]);
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlatformRules {
     pub smt: BitRule,
@@ -53,6 +72,7 @@ pub(crate) struct PlatformRules {
     pub rapl_disabled: BitRule,
     pub ciphertext_hiding: BitRule,
     pub alias_check: BitRule,
+    pub iommu_write_safe: BitRule,
     pub trusted_io: BitRule,
 }
 
@@ -63,6 +83,7 @@ impl SnpRules {
             hardware: hardware(tables.hardware)?,
             minimum_tcb: minimum_tcb(tables.minimum_tcb)?,
             guest: guest(&tables.guest_policy)?,
+            id_block: id_block(tables.id_block)?,
             platform: platform(&tables.platform)?,
         };
         for product in Product::ALL {
@@ -95,6 +116,7 @@ fn hardware(table: HardwareTable) -> Result<HardwareRules, PolicyError> {
                 _ => None,
             })
         })?,
+        vlek_providers: list_or_any("hardware.vlek_providers", table.vlek_providers, |_, name| Ok(name))?,
         chips: list_or_any("hardware.chips", table.chips, bytes)?,
         denied_chips: list_or_none("hardware.denied_chips", table.denied_chips, bytes)?,
         minimum_report_version: version,
@@ -119,15 +141,8 @@ fn hardware(table: HardwareTable) -> Result<HardwareRules, PolicyError> {
     })
 }
 
-fn minimum_tcb(tables: BTreeMap<String, Tcb>) -> Result<BTreeMap<Product, Tcb>, PolicyError> {
-    tables
-        .into_iter()
-        .map(|(name, tcb)| {
-            let product = product("minimum_tcb", name)?;
-            let (has, needs) = (tcb.fmc.is_some(), product == Product::Turin);
-            if has == needs { Ok((product, tcb)) } else { Err(PolicyError::Fmc { product, missing: needs }) }
-        })
-        .collect()
+fn minimum_tcb(tables: BTreeMap<String, FloorTable>) -> Result<BTreeMap<Product, Floor>, PolicyError> {
+    tables.into_iter().map(|(name, table)| Floor::read(&name, table)).collect()
 }
 
 fn guest(table: &GuestTable) -> Result<GuestRules, PolicyError> {
@@ -144,6 +159,33 @@ fn guest(table: &GuestTable) -> Result<GuestRules, PolicyError> {
     })
 }
 
+fn id_block(table: IdBlockTable) -> Result<IdBlockRules, PolicyError> {
+    let rules = IdBlockRules {
+        id_keys: list_or_any("id_block.id_keys", table.id_keys, bytes)?,
+        author_keys: list_or_any("id_block.author_keys", table.author_keys, bytes)?,
+        family_ids: list_or_any("id_block.family_ids", table.family_ids, bytes)?,
+        image_ids: list_or_any("id_block.image_ids", table.image_ids, bytes)?,
+        minimum_guest_svn: match table.minimum_guest_svn {
+            NumberOrWord::Number(number) => Some(number),
+            NumberOrWord::Word(text) => {
+                word("id_block.minimum_guest_svn", &text, "a number or \"any\"", |word| {
+                    (word == "any").then_some(None)
+                })?
+            }
+        },
+    };
+    let stated = [
+        ("id_block.family_ids", rules.family_ids == Accept::Any),
+        ("id_block.image_ids", rules.image_ids == Accept::Any),
+        ("id_block.minimum_guest_svn", rules.minimum_guest_svn.is_none()),
+    ];
+    let signed = rules.id_keys != Accept::Any || rules.author_keys != Accept::Any;
+    match stated.into_iter().find(|(_, any)| !any) {
+        Some((field, _)) if !signed => Err(PolicyError::UnboundIdBlock { field }),
+        _ => Ok(rules),
+    }
+}
+
 fn platform(table: &PlatformTable) -> Result<PlatformRules, PolicyError> {
     Ok(PlatformRules {
         smt: bit("platform.smt", &table.smt)?,
@@ -152,6 +194,7 @@ fn platform(table: &PlatformTable) -> Result<PlatformRules, PolicyError> {
         rapl_disabled: bit("platform.rapl_disabled", &table.rapl_disabled)?,
         ciphertext_hiding: bit("platform.ciphertext_hiding", &table.ciphertext_hiding)?,
         alias_check: bit("platform.alias_check", &table.alias_check)?,
+        iommu_write_safe: bit("platform.iommu_write_safe", &table.iommu_write_safe)?,
         trusted_io: bit("platform.trusted_io", &table.trusted_io)?,
     })
 }
@@ -164,8 +207,9 @@ fn product(field: &'static str, name: String) -> Result<Product, PolicyError> {
 /// The tables of SEV-SNP, all of them present.
 pub(super) struct SnpTables {
     pub hardware: HardwareTable,
-    pub minimum_tcb: BTreeMap<String, Tcb>,
+    pub minimum_tcb: BTreeMap<String, FloorTable>,
     pub guest_policy: GuestTable,
+    pub id_block: IdBlockTable,
     pub platform: PlatformTable,
 }
 
@@ -175,6 +219,7 @@ pub(super) struct HardwareTable {
     products: ListOrWord,
     denied_products: ListOrWord,
     signing_keys: ListOrWord,
+    vlek_providers: ListOrWord,
     chips: ListOrWord,
     denied_chips: ListOrWord,
     minimum_report_version: u32,
@@ -197,6 +242,16 @@ pub(super) struct GuestTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct IdBlockTable {
+    id_keys: ListOrWord,
+    author_keys: ListOrWord,
+    family_ids: ListOrWord,
+    image_ids: ListOrWord,
+    minimum_guest_svn: NumberOrWord,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PlatformTable {
     smt: String,
     tsme: String,
@@ -204,6 +259,7 @@ pub(super) struct PlatformTable {
     rapl_disabled: String,
     ciphertext_hiding: String,
     alias_check: String,
+    iommu_write_safe: String,
     trusted_io: String,
 }
 

@@ -1,12 +1,13 @@
 //! Does this policy accept this SEV-SNP report's signer, firmware, guest and platform?
 
-use casemate_evidence::snp::{Report, SigningKeyKind, Tcb, Vmpl};
+use casemate_crypto::hash::Sha384;
+use casemate_evidence::snp::{CpuId, Report, SigningKeyKind, Tcb, Vmpl};
 
 use super::Genuine;
 use super::claims::Claims;
 use crate::appraise::rule::{self, VendorRoot, accepts, at_least, bit, denies, equal, not_checked};
 use crate::appraise::{Circumstances, Genuine as GenuineEvidence, Sealed};
-use crate::policy::{Accept, CollateralRules, Policy, SnpRules};
+use crate::policy::{Accept, BlockId, CollateralRules, IdBlockRules, Policy, SnpRules};
 use crate::verdict::{
     Carried, Code, Comparison, Details, Facts, FreshnessSlot, Node, NotEstablished, Platform, Signer, Source,
     Status, Value, WorkloadSlot,
@@ -45,13 +46,15 @@ impl GenuineEvidence for Genuine {
             details: Details::Snp(Claims {
                 report_version: report.version().number(),
                 product: self.product(),
+                silicon: report.cpuid().and_then(CpuId::silicon),
                 signing_key: self.signing_key(),
                 chip_id,
                 tcb: oldest(self),
                 minimum_tcb: policy
                     .snp
                     .as_ref()
-                    .and_then(|rules| rules.minimum_tcb.get(&self.product()).copied()),
+                    .and_then(|rules| rules.minimum_tcb.get(&self.product()))
+                    .and_then(|rule| rule.of(report.cpuid())),
                 vmpl: report.vmpl(),
                 guest_policy: report.policy().bits(),
                 platform_info: report.platform_info().bits(),
@@ -99,6 +102,14 @@ impl SnpRules {
             &genuine.signing_key(),
             |kind: &SigningKeyKind| kind.name().into(),
         ));
+        let provider = genuine.provider().map(str::to_owned);
+        checks.push(match &provider {
+            // A VCEK belongs to a chip and not to a provider.
+            None => not_checked(Code::VlekProvider, Value::Nothing),
+            Some(name) => {
+                accepts(Code::VlekProvider, &rules.vlek_providers, name, |name| name.clone().into())
+            }
+        });
         checks.push(match (&rules.chips, genuine.chip_id()) {
             (Accept::Any, _) => not_checked(Code::Chip, genuine.chip_id().as_ref().map(|chip| chip.as_ref())),
             (Accept::Only(list), chip) => Node::check(
@@ -134,10 +145,15 @@ impl SnpRules {
     }
 
     fn firmware(&self, genuine: &Genuine, found: Tcb) -> Node {
-        let Some(floor) = self.minimum_tcb.get(&genuine.product()) else {
-            let missing =
-                equal(Code::TcbFloor, false, genuine.product().name(), "a product with a minimum TCB");
+        let (product, report) = (genuine.product(), genuine.report());
+        let Some(rule) = self.minimum_tcb.get(&product) else {
+            let missing = equal(Code::TcbFloor, false, product.name(), "a product with a minimum TCB");
             return Node::group(Code::Firmware, vec![missing]);
+        };
+        let Some(floor) = rule.of(report.cpuid()) else {
+            let found = report.cpuid().map(|cpuid| cpuid.to_string());
+            let unknown = equal(Code::TcbFloor, false, found, "a processor of a known design");
+            return Node::group(Code::Firmware, vec![unknown]);
         };
         let mut checks = Vec::new();
         if let (Some(found), Some(floor)) = (found.fmc, floor.fmc) {
@@ -152,14 +168,18 @@ impl SnpRules {
             checks.push(at_least(code, u64::from(found), u64::from(floor)));
         }
         for check in checks.iter_mut().filter(|check| check.status == Status::Failed) {
+            let design = match (check.code, report.cpuid().and_then(CpuId::silicon)) {
+                (Code::TcbMicrocode, Some(silicon)) => format!(".{silicon}"),
+                _ => String::new(),
+            };
             check.hint = Some(format!(
                 "ask the operator to update the host firmware, or accept the risk with \
-                 `minimum_tcb.{}.{} = {}` in casemate.policy.toml",
-                genuine.product(),
+                 `minimum_tcb.{product}.{}{design} = {}` in casemate.policy.toml",
                 check.code.label(),
                 check.found
             ));
         }
+        checks.push(mitigations(rule.mitigations, report));
         Node::group(Code::Firmware, checks)
     }
 
@@ -182,21 +202,19 @@ impl SnpRules {
                 Source::Policy,
             ),
         };
-        Node::group(
-            Code::Guest,
-            vec![
-                vmpl,
-                bit(Code::GuestDebug, rules.debug, policy.debug()),
-                bit(Code::GuestMigrateMa, rules.migrate_ma, policy.migrate_ma()),
-                bit(Code::GuestSmt, rules.smt, policy.smt()),
-                bit(Code::GuestSingleSocket, rules.single_socket, policy.single_socket()),
-                bit(Code::GuestCxl, rules.cxl, policy.cxl_allow()),
-                bit(Code::GuestAes256Xts, rules.aes_256_xts, policy.mem_aes_256_xts()),
-                bit(Code::GuestRaplDisabled, rules.rapl_disabled, policy.rapl_dis()),
-                bit(Code::GuestCiphertextHiding, rules.ciphertext_hiding, policy.ciphertext_hiding()),
-                bit(Code::GuestPageSwapDisabled, rules.page_swap_disabled, policy.page_swap_disable()),
-            ],
-        )
+        let bits = [
+            bit(Code::GuestDebug, rules.debug, policy.debug()),
+            bit(Code::GuestMigrateMa, rules.migrate_ma, policy.migrate_ma()),
+            bit(Code::GuestSmt, rules.smt, policy.smt()),
+            bit(Code::GuestSingleSocket, rules.single_socket, policy.single_socket()),
+            bit(Code::GuestCxl, rules.cxl, policy.cxl_allow()),
+            bit(Code::GuestAes256Xts, rules.aes_256_xts, policy.mem_aes_256_xts()),
+            bit(Code::GuestRaplDisabled, rules.rapl_disabled, policy.rapl_dis()),
+            bit(Code::GuestCiphertextHiding, rules.ciphertext_hiding, policy.ciphertext_hiding()),
+            bit(Code::GuestPageSwapDisabled, rules.page_swap_disabled, policy.page_swap_disable()),
+        ];
+        let id_block = id_block(&self.id_block, report);
+        Node::group(Code::Guest, std::iter::once(vmpl).chain(bits).chain(id_block).collect())
     }
 
     fn platform(&self, report: &Report) -> Node {
@@ -214,10 +232,72 @@ impl SnpRules {
                     info.ciphertext_hiding_enabled(),
                 ),
                 bit(Code::PlatformAliasCheck, rules.alias_check, info.alias_check_complete()),
+                bit(Code::PlatformIommuWriteSafe, rules.iommu_write_safe, info.iommu_write_safe()),
                 bit(Code::PlatformTrustedIo, rules.trusted_io, info.tio_enabled()),
             ],
         )
     }
+}
+
+/// Bits that are set in both vectors: a mitigation must have been in force at launch and still be.
+fn mitigations(required: Option<u64>, report: &Report) -> Node {
+    let both = match (report.launch_mitigations(), report.current_mitigations()) {
+        (Some(launch), Some(current)) => Some(launch & current),
+        _ => None, // reports before version 5 state none
+    };
+    let found = both.map(bits_set);
+    match required {
+        None => not_checked(Code::Mitigations, found),
+        Some(required) => Node::check(
+            Code::Mitigations,
+            both.is_some_and(|both| both & required == required),
+            found,
+            Comparison::AllOf,
+            bits_set(required),
+            Source::Policy,
+        ),
+    }
+}
+
+fn bits_set(bits: u64) -> Value {
+    let numbers: Vec<u64> = (0..64).filter(|index| bits >> index & 1 == 1).collect();
+    if numbers.is_empty() { Value::Word("none") } else { numbers.into() }
+}
+
+/// What the ID block states that was given at launch. The firmware checked its signature; without an ID
+/// block, everything is zero and both digests are of no key.
+fn id_block(rules: &IdBlockRules, report: &Report) -> [Node; 5] {
+    let key = |code, rule: &Accept<Sha384>, digest: Option<[u8; 48]>| {
+        let digest = digest.map(Sha384::from).filter(|digest| *digest != Sha384::from([0; 48]));
+        match (rule, digest) {
+            (Accept::Only(list), None) => Node::check(
+                code,
+                false,
+                "none",
+                Comparison::OneOf,
+                list.iter().map(|key| Value::from(key.as_ref())).collect::<Vec<_>>(),
+                Source::Policy,
+            ),
+            (Accept::Any, None) => not_checked(code, Value::Nothing),
+            (rule, Some(digest)) => accepts(code, rule, &digest, |key| key.as_ref().into()),
+        }
+    };
+    let id = |code, rule, bytes: [u8; 16]| {
+        accepts(code, rule, &BlockId::from(bytes), |id: &BlockId| id.as_ref().into())
+    };
+    // The author's digest means nothing unless the flag says that an author key was given.
+    let author = report.key_info().author_key_enabled().then(|| report.author_key_digest());
+    let guest_svn = u64::from(report.guest_svn());
+    [
+        key(Code::IdKey, &rules.id_keys, Some(report.id_key_digest())),
+        key(Code::AuthorKey, &rules.author_keys, author),
+        id(Code::FamilyId, &rules.family_ids, report.family_id()),
+        id(Code::ImageId, &rules.image_ids, report.image_id()),
+        match rules.minimum_guest_svn {
+            Some(minimum) => at_least(Code::GuestSvn, guest_svn, u64::from(minimum)),
+            None => not_checked(Code::GuestSvn, guest_svn),
+        },
+    ]
 }
 
 fn revocation(rules: &CollateralRules, genuine: &Genuine, now_ms: u64) -> [Node; 2] {

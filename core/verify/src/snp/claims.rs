@@ -1,6 +1,6 @@
 //! What does an SEV-SNP report state, and how do people read it?
 
-use casemate_evidence::snp::{GuestPolicy, PlatformInfo, Product, SigningKeyKind, Tcb, Vmpl};
+use casemate_evidence::snp::{GuestPolicy, PlatformInfo, Product, SigningKeyKind, Silicon, Tcb, Vmpl};
 use casemate_evidence::{ChipId, HostData};
 use serde::Serialize;
 
@@ -13,13 +13,15 @@ pub struct Claims {
     pub report_version: u32,
     /// Product line.
     pub product: Product,
+    /// Design of the processor, if the report names a known one.
+    pub silicon: Option<Silicon>,
     /// Which kind of key signed.
     pub signing_key: SigningKeyKind,
     /// The chip, unless masked.
     pub chip_id: Option<ChipId>,
     /// The oldest of reported and launch-time firmware, part by part.
     pub tcb: Tcb,
-    /// The policy's floor for this product.
+    /// The policy's floor for this processor.
     pub minimum_tcb: Option<Tcb>,
     /// Which privilege level asked for the report.
     pub vmpl: Vmpl,

@@ -18,6 +18,7 @@ pub struct Genuine {
     report: Report,
     product: Product,
     signing_key: SigningKeyKind,
+    provider: Option<String>,
     reported_tcb: Tcb,
     chip_id: Option<ChipId>,
     trust_class: TrustClass,
@@ -110,6 +111,7 @@ impl AuthenticatedChain {
         Ok(Genuine {
             product,
             signing_key: self.leaf.kind(),
+            provider: self.leaf.provider().map(str::to_owned),
             reported_tcb,
             chip_id,
             trust_class: self.trust_class(),
@@ -135,6 +137,11 @@ impl Genuine {
     /// Which kind of key signed.
     pub fn signing_key(&self) -> SigningKeyKind {
         self.signing_key
+    }
+
+    /// The cloud provider to which a VLEK was issued; `None` for a VCEK.
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
     }
 
     /// REPORTED_TCB, part by part.

@@ -7,6 +7,9 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TcbMicrocode => "AMD-SB-3019 (EntrySign): reports of older microcode can be forged.",
         Code::PlatformAliasCheck => "AMD-SB-3015 (BadRAM): aliased memory lets the host rewrite the guest.",
+        Code::Mitigations => "A vulnerability of this processor that the policy names may have been open.",
+        Code::PlatformIommuWriteSafe => "AMD-SB-3016: devices of the host may write the guest's memory.",
+        Code::IdKey | Code::AuthorKey => "Nobody whom the policy lists vouches for what was launched.",
         Code::GuestDebug | Code::TdDebug | Code::EnclaveDebug => {
             "The host can read and write the memory of a debug guest."
         }
@@ -73,6 +76,15 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
         Code::RevocationListPresent | Code::CollateralAge => "fetch AMD's current revocation list",
         Code::GuestDebug => "the host started the guest in debug mode: do not use it",
         Code::PlatformAliasCheck => "ask the operator to update firmware and to enable the alias check",
+        Code::Mitigations => {
+            "ask the operator to update the host firmware and to start the guest anew: what was open at \
+             launch stays open"
+        }
+        Code::PlatformIommuWriteSafe => "ask the operator to update the host firmware",
+        Code::TcbFloor => {
+            "update Casemate if the processor is newer, or add the product's table to the policy"
+        }
+        Code::GuestSvn => "the guest's maker has newer images: launch one of those",
         Code::DeniedChip => "this chip was denied on purpose: have the workload moved",
         Code::Chip => "add the chip to `hardware.chips` in the policy if you know the machine",
         _ => return None,

@@ -243,6 +243,8 @@ codes! {
     DeniedProduct = "policy.hardware.denied_products", "product";
     /// Policy: kind of signing key.
     SigningKey = "policy.hardware.signing_keys", "signing key";
+    /// Policy: provider to which a VLEK was issued.
+    VlekProvider = "policy.hardware.vlek_providers", "provider";
     /// Policy: chip is accepted.
     Chip = "policy.hardware.chips", "chip";
     /// Policy: chip is not denied.
@@ -263,6 +265,8 @@ codes! {
     TcbSnp = "policy.minimum_tcb.snp", "snp";
     /// Policy: microcode.
     TcbMicrocode = "policy.minimum_tcb.microcode", "microcode";
+    /// Policy: mitigations in force.
+    Mitigations = "policy.minimum_tcb.mitigations", "mitigations";
     /// Policy: DEBUG.
     GuestDebug = "policy.guest_policy.debug", "debug";
     /// Policy: MIGRATE_MA.
@@ -281,6 +285,16 @@ codes! {
     GuestCiphertextHiding = "policy.guest_policy.ciphertext_hiding", "ciphertext hiding demanded";
     /// Policy: PAGE_SWAP_DISABLE.
     GuestPageSwapDisabled = "policy.guest_policy.page_swap_disabled", "page swap disabled";
+    /// Policy: key that signed the ID block.
+    IdKey = "policy.id_block.id_keys", "ID key";
+    /// Policy: key that signed the ID key.
+    AuthorKey = "policy.id_block.author_keys", "author key";
+    /// Policy: FAMILY_ID.
+    FamilyId = "policy.id_block.family_ids", "family id";
+    /// Policy: IMAGE_ID.
+    ImageId = "policy.id_block.image_ids", "image id";
+    /// Policy: GUEST_SVN.
+    GuestSvn = "policy.id_block.minimum_guest_svn", "guest SVN";
     /// Policy: SMT_EN.
     PlatformSmt = "policy.platform.smt", "SMT";
     /// Policy: TSME_EN.
@@ -293,6 +307,8 @@ codes! {
     PlatformCiphertextHiding = "policy.platform.ciphertext_hiding", "ciphertext hiding";
     /// Policy: ALIAS_CHECK_COMPLETE.
     PlatformAliasCheck = "policy.platform.alias_check", "memory alias check";
+    /// Policy: IOMMU_WRITE_SAFE.
+    PlatformIommuWriteSafe = "policy.platform.iommu_write_safe", "IOMMU write safety";
     /// Policy: TIO_EN.
     PlatformTrustedIo = "policy.platform.trusted_io", "trusted I/O";
     /// Policy: there is a revocation list.

@@ -35,6 +35,8 @@ pub enum Comparison {
     OneOf,
     /// Found is none of expected.
     NoneOf,
+    /// Found holds each of expected.
+    AllOf,
 }
 
 /// Who says what is expected.
@@ -130,6 +132,7 @@ impl Comparison {
             Comparison::AtMost => "maximum",
             Comparison::OneOf => "accepts",
             Comparison::NoneOf => "denies",
+            Comparison::AllOf => "requires",
         }
     }
 }

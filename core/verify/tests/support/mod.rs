@@ -144,6 +144,24 @@ impl Tee {
         self
     }
 
+    /// The same chip with other firmware everywhere.
+    pub fn with_tcb(mut self, product: Product, tcb: TcbVersion) -> Self {
+        let chip_id = self.report.chip_id;
+        self.leaf.extensions = Leaf::vcek_extensions(product, tcb, &chip_id)
+            .into_iter()
+            .map(|(id, value)| (id, false, value))
+            .collect();
+        for version in [
+            &mut self.report.current_tcb,
+            &mut self.report.reported_tcb,
+            &mut self.report.committed_tcb,
+            &mut self.report.launch_tcb,
+        ] {
+            *version = tcb;
+        }
+        self
+    }
+
     pub fn endorsements(&self) -> Endorsements {
         let certificate =
             |parts: &CertificateParts| Certificate::parse(&parts.to_der()).expect("a certificate");
@@ -240,8 +258,8 @@ impl ListParts {
 /// Firmware as new as the example policy asks for.
 pub fn tcb(product: Product) -> Tcb {
     match product {
-        Product::Milan => Tcb { fmc: None, bootloader: 4, tee: 0, snp: 24, microcode: 219 },
-        Product::Genoa => Tcb { fmc: None, bootloader: 10, tee: 0, snp: 23, microcode: 84 },
+        Product::Milan => Tcb { fmc: None, bootloader: 4, tee: 0, snp: 29, microcode: 222 },
+        Product::Genoa => Tcb { fmc: None, bootloader: 10, tee: 0, snp: 27, microcode: 86 },
         _ => Tcb { fmc: Some(1), bootloader: 1, tee: 1, snp: 4, microcode: 81 },
     }
 }
