@@ -40,6 +40,8 @@ use casemate_workload::manifest::{Image, ImageConfig, Inputs, Manifest, Substitu
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
+use crate::machine;
+
 /// A deployed app: its seat runs, its launch disk is written, its chip is ready for any number of boots.
 pub struct Deployment {
     folder: tempfile::TempDir,
@@ -105,7 +107,12 @@ pub fn image() -> Option<PathBuf> {
 impl Deployment {
     /// Deploys an app with one volume on `image`: owner, seat, records and launch disk.
     pub fn new(image: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a scratch folder");
+        Self::inside(&std::env::temp_dir(), image)
+    }
+
+    /// As [`Deployment::new`], with everything that it keeps in a new folder inside `parent`.
+    pub fn inside(parent: &Path, image: &Path) -> Self {
+        let folder = tempfile::tempdir_in(parent).expect("a scratch folder");
         let path = |name: &str| folder.path().join(name);
         let description =
             ImageDescription::parse(&fs::read_to_string(image.join("image.toml")).expect("image.toml"))
@@ -154,6 +161,11 @@ impl Deployment {
 
     /// Boots with `disk` as the data disk until the agent runs, init gives up, or `limit` has passed.
     pub fn boot(&mut self, disk: &Path, host: Host, limit: Duration) -> Boot {
+        self.boot_to(&Phase::Switched, disk, host, limit)
+    }
+
+    /// As [`Deployment::boot`], until `last` is reached.
+    pub fn boot_to(&mut self, last: &Phase, disk: &Path, host: Host, limit: Duration) -> Boot {
         let _ = fs::remove_file(self.path("relay"));
         let listener = UnixListener::bind(self.path("relay")).expect("a socket");
         let (chip, _) = self.start_chip("boot");
@@ -170,7 +182,7 @@ impl Deployment {
         };
         let relay = Arc::new(relay);
         let peer = Peer::start(Link::stream(stream), Limits::default(), relay.clone()).expect("a relay");
-        let boot = collect(&notices, started, limit, &mut qemu, &self.path("console"));
+        let boot = collect(&notices, last, started, limit, &mut qemu, &self.path("console"));
         drop(peer);
         let _ = qemu.0.kill();
         let _ = qemu.0.wait();
@@ -205,8 +217,8 @@ impl Deployment {
         Process(qemu.spawn().expect("QEMU"), "guest".into())
     }
 
-    /// Starts the chip; returns its socket and the launch measurement.
-    fn start_chip(&mut self, name: &str) -> (PathBuf, String) {
+    /// Starts the chip; returns its socket and the launch measurement. Its certificates lie in `chip/public`.
+    pub fn start_chip(&mut self, name: &str) -> (PathBuf, String) {
         let socket = self.path(&format!("chip-{name}.sock"));
         let _ = fs::remove_file(&socket);
         let files = &self.description.files;
@@ -412,6 +424,7 @@ impl Handler for Relay {
 
 fn collect(
     notices: &Receiver<(u64, Progress)>,
+    last: &Phase,
     started: Instant,
     limit: Duration,
     qemu: &mut Process,
@@ -420,9 +433,9 @@ fn collect(
     let mut boot = Boot { notices: Vec::new(), powered_off: false, console: String::new() };
     while started.elapsed() < limit && !boot.powered_off {
         if let Ok(notice) = notices.recv_timeout(Duration::from_millis(100)) {
-            let switched = notice.1.phase == Phase::Switched;
+            let reached = notice.1.phase == *last;
             boot.notices.push(notice);
-            if switched {
+            if reached {
                 break;
             }
         }
@@ -454,13 +467,8 @@ impl ClearNamed for Vec<Process> {
     }
 }
 
-/// A program of this house, built beside the tests.
 fn program(name: &str) -> Command {
-    let tests = std::env::current_exe().expect("a test runs from a file");
-    let folder = tests.ancestors().nth(2).expect("target/debug/deps/test");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: cargo build -p {name}", path.display());
-    Command::new(path)
+    Command::new(machine::program(name))
 }
 
 fn run(command: &mut Command) -> String {
@@ -478,8 +486,11 @@ fn first_line(mut output: impl Read) -> String {
     String::from_utf8(line).expect("text")
 }
 
-/// One HTTP/1.1 exchange over a Unix socket.
-fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+/// One HTTP/1.1 exchange over a Unix socket: status and body.
+///
+/// # Errors
+/// If nobody listens or answers.
+pub fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let head = format!(

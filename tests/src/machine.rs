@@ -58,13 +58,14 @@ impl Machine {
     pub fn new() -> Self {
         // Sockets of VMs lie below it, and the kernel takes 107 bytes.
         let folder = tempfile::Builder::new().prefix("cm").tempdir_in("/tmp").expect("/tmp is writable");
-        let machine = Self { folder, programs: programs() };
-        let programs = ["", "-kms", "-hostd", "-validator", "-uplink", "-simtee"];
-        for program in programs.map(|name| format!("casemate{name}")) {
-            let path = machine.programs.join(&program);
+        // The command line finds its services beside itself.
+        let command = program("casemate");
+        let programs = command.parent().expect("a file has a folder").to_owned();
+        for name in ["kms", "hostd", "validator", "uplink", "simtee"] {
+            let path = programs.join(format!("casemate-{name}"));
             assert!(path.is_file(), "{} is missing; run `cargo build --workspace`", path.display());
         }
-        machine
+        Self { folder, programs }
     }
 
     /// The home itself.
@@ -216,15 +217,24 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
 }
 
-/// Where the programs of this build are: two folders above the running test.
-fn programs() -> PathBuf {
+/// A program of Casemate: of this build, or from the folder that `CASEMATE_PROGRAMS` names.
+///
+/// # Panics
+/// If it is in neither.
+pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a running program has a path");
     let folder = this.parent().expect("a file has a folder");
-    if folder.ends_with("deps") {
-        folder.parent().expect("deps lies in a folder").to_owned()
-    } else {
-        folder.to_owned()
-    }
+    // Tests and benches run from `deps`, which lies beside the programs.
+    let beside =
+        if folder.ends_with("deps") { folder.parent().expect("deps lies in a folder") } else { folder };
+    let elsewhere = std::env::var_os("CASEMATE_PROGRAMS").map(PathBuf::from);
+    let found = [Some(beside.to_owned()), elsewhere].into_iter().flatten().find_map(|folder| {
+        let path = folder.join(name);
+        path.is_file().then_some(path)
+    });
+    found.unwrap_or_else(|| {
+        panic!("{} is missing; run `cargo build --workspace`", beside.join(name).display())
+    })
 }
 
 /// The guest image under test, which `make guest-files` builds.
