@@ -37,5 +37,14 @@ check: ## formatting and lints only
 fast-test: ## everything that boots no guest
 	$(CARGO) nextest run --workspace -E 'not (package(casemate-tests) and not binary(house)) and not binary(boot) and not binary(vm) and not binary(reproducible)'
 
-bench: ## measure, side by side with what a user would pick instead
-	$(CARGO) bench --package casemate-bench
+# Boots run the programs that `make demo` runs; what is measured by itself is optimised as a release is.
+# BENCH takes arguments: `make bench BENCH='verify --json'`, `make bench BENCH='--rounds 3'`.
+bench: ## measure, side by side with what a user would have instead
+	@scripts/install-packages demo
+	@$(CARGO) build --quiet --workspace --bins
+	@target/debug/casemate-image-build --output target/image --advisory >/dev/null
+	@test -d examples/hello/images || examples/hello/images.sh >/dev/null
+	@bench/guest/fetch-busybox.sh target/bench/busybox
+	@$(CARGO) build --quiet --release --package casemate-bench --package casemate-kms --bins --benches
+	@CASEMATE_ACCEL=tcg CASEMATE_LOG=error CASEMATE_PROGRAMS=$(abspath target/debug) \
+	  $(CARGO) bench --quiet --package casemate-bench --package casemate-kms --bench measure -- $(BENCH)
