@@ -12,6 +12,18 @@ pub(super) fn text(simulated_roots: &[Sha256]) -> String {
     TEMPLATE.replace("@SIMULATED@", &simulated)
 }
 
+pub(super) fn hardware_only() -> String {
+    let asks = |rule: &str| format!("{rule} = \"any\"");
+    let text: Vec<String> = text(&[])
+        .lines()
+        .map(|line| match line.split(" = \"expected\"").next() {
+            Some(rule @ ("measurements" | "digests" | "report_data")) => asks(rule),
+            _ => line.to_owned(),
+        })
+        .collect();
+    text.join("\n") + "\n"
+}
+
 const TEMPLATE: &str = r#"# What this app's Verifiers accept. Every rule is written out; what is not checked says "any".
 # Reference: docs/reference/policy.md
 version = 1

@@ -53,6 +53,13 @@ impl Policy {
         example::text(simulated_roots)
     }
 
+    /// The [`example`](Self::example) for evidence of strangers: it asks as much of the hardware, and
+    /// accepts any image, any workload and evidence of any age. The verdict says that none of these is
+    /// established.
+    pub fn hardware_only() -> String {
+        example::hardware_only()
+    }
+
     /// SHA-256 of the policy file, byte for byte: comments count.
     pub fn digest(&self) -> PolicyDigest {
         self.digest

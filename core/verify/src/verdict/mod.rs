@@ -6,12 +6,14 @@
 mod advice;
 mod claims;
 mod code;
+mod outline;
 mod render;
 mod value;
 
 pub(crate) use claims::Facts;
 pub use claims::{Carried, Claims, Details, FreshnessSlot, Platform, Signer, WorkloadSlot};
 pub use code::Code;
+pub use outline::{Branch, Outline};
 pub use render::Style;
 pub(crate) use value::printable;
 pub use value::{Comparison, Source, Value};
@@ -183,7 +185,12 @@ impl Verdict {
 
     /// The verdict as people read it; `subject` is what was verified, as in `notes on 127.0.0.1`.
     pub fn render(&self, subject: &str, style: Style) -> String {
-        render::text(self, subject, style)
+        render::text(&self.outline(subject), style)
+    }
+
+    /// The lines of [`render`](Self::render) as data, for whoever draws them in another way.
+    pub fn outline(&self, subject: &str) -> Outline {
+        Outline::of(self, subject)
     }
 }
 
