@@ -1,0 +1,3 @@
+__version__: str
+
+def call(request: str, files: list[tuple[str, bytes]]) -> str: ...

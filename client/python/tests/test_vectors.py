@@ -1,0 +1,90 @@
+"""Recorded evidence gives the expected answer in Python."""
+
+import json
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+import casemate
+import pytest
+
+HERE = Path(__file__).resolve().parent
+FOLDER = Path(os.environ.get("CASEMATE_VECTORS", HERE.parents[3] / "shared" / "vectors"))
+TABLE = json.loads((HERE.parents[1] / "vectors.json").read_text())
+
+
+def vectors():
+    """Every vector of every kind: folder, kind, rules."""
+    if not FOLDER.is_dir():
+        assert "CI" not in os.environ, f"no vectors in {FOLDER}; CI needs them"
+        return [pytest.param(None, None, marks=pytest.mark.skip(f"NOT RUN: no vectors in {FOLDER}"))]
+    found = []
+    for kind in sorted(entry for entry in FOLDER.iterdir() if entry.is_dir()):
+        if kind.name in TABLE["no_evidence_of_a_guest"] + TABLE["not_taken_yet"]:
+            continue
+        folders = sorted(entry for entry in kind.iterdir() if entry.is_dir())
+        assert folders, f"{kind} holds no vectors"
+        found += [pytest.param(folder, kind.name, id=f"{kind.name}/{folder.name}") for folder in folders]
+    assert found
+    return found
+
+
+def milliseconds(text):
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def cases(expected, meaning):
+    """When evidence is judged, with what beside it, and what must come out."""
+    if "runs" in expected:
+        return [case for run in expected["runs"] for case in cases_of_run(run, meaning)]
+    if "valid_from" not in expected:
+        return [(milliseconds("2025-01-01T00:00:00+00:00"), None, meaning)]
+    start, end = milliseconds(expected["valid_from"]), milliseconds(expected["valid_until"])
+    inside = [(at, None, meaning) for at in (start, (start + end) // 2, end)]
+    return [*inside, (start - 1000, None, "not_genuine"), (end + 1000, None, "not_genuine")]
+
+
+def cases_of_run(run, meaning):
+    """Collateral is good until its end, and a day later it is not."""
+    beside = run["collateral"]
+    now = (1000 * run["timestamp"], beside, meaning)
+    if meaning != "genuine":
+        return [now]
+    end = milliseconds(run["valid_until"])
+    return [now, (end, beside, meaning), (end + 86_400_000, beside, "not_genuine")]
+
+
+def lenient(policy):
+    """The policy with which hardware of any age passes, if it is genuine."""
+    for found, written in TABLE["policy"]["replace"]:
+        policy = re.sub(found, written, policy, flags=re.MULTILINE)
+    return policy + TABLE["policy"]["append"]
+
+
+def failed(nodes):
+    for node in nodes:
+        if "checks" in node:
+            yield from failed(node["checks"])
+        elif node["status"] == "failed":
+            yield node["code"]
+
+
+@pytest.mark.parametrize("folder, kind", vectors())
+def test_a_vector_gives_the_expected_answer(folder, kind):
+    vector = json.loads((folder / "vector.json").read_text())
+    rules = TABLE["kinds"][kind]
+    files = [folder / name for name in rules["files"] if (folder / name).is_file()]
+    assert files
+    policy = lenient(casemate.policies()["hardware_only"])
+    meaning = rules["results"][vector["expected"]["result"]]
+    for at, beside, expected in cases(vector["expected"], meaning):
+        given = [*files, folder / beside] if beside else files
+        answer = casemate.verify(given, policy=policy, at=at, subject=folder.name)
+        if expected == "not_genuine":
+            assert answer.outcome == "not_genuine", answer.text
+        elif expected == "not_verified":
+            assert not answer.verified, answer.text
+        else:
+            assert answer.outcome != "not_genuine", answer.text
+            assert set(failed(answer.verdict["groups"])) <= set(TABLE["policy"]["may_fail"]), answer.text
