@@ -5,7 +5,7 @@ export CASEMATE_VECTORS ?= $(abspath ../shared/vectors)
 export CASEMATE_IMAGE ?= $(abspath target/image)
 export CASEMATE_BOOT_FILES ?= $(abspath target/boot-files)
 
-.PHONY: help demo test guest-files check fast-test bench
+.PHONY: help demo test guest-files web client-tests check fast-test bench
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -22,6 +22,7 @@ test: ## install, build, and run every test, guests included
 	@$(MAKE) --no-print-directory guest-files
 	CASEMATE_ACCEL=tcg $(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc
+	@$(MAKE) --no-print-directory client-tests
 
 # What guests boot from: the image under test, and bare files for the tests of the simulated TEE.
 guest-files: target/boot-files/vmlinuz
@@ -29,6 +30,16 @@ guest-files: target/boot-files/vmlinuz
 
 target/boot-files/vmlinuz:
 	host/simtee/tests/fetch-boot-files.sh target/boot-files
+
+web: ## build the verifier for browsers and JavaScript: target/web/index.html, client/js/casemate.wasm
+	scripts/build-wasm
+	node client/web/build.mjs
+
+# The same vectors in Node, in Chromium and in Python; their replies are compared with the native ones.
+client-tests: web
+	$(CARGO) build --workspace --examples
+	node --test client/js/test/*.test.mjs client/web/test/*.test.mjs
+	scripts/test-python
 
 check: ## formatting and lints only
 	$(CARGO) fmt --all --check
