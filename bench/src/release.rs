@@ -13,7 +13,7 @@ use std::{
 
 use casemate_crypto::{seal, sign::SigningKey};
 use casemate_evidence::{ReportData, bundle::Bundle};
-use casemate_tests::boot::http;
+use casemate_tests::http;
 use casemate_verify::{
     AcceptSimulated, Appraisal, Channel, Expectations, Freshness, Policy, Verifier, Workload,
 };
@@ -186,8 +186,9 @@ impl Parts {
                 let _ = black_box(self.signing.sign(black_box(&[7; 1400])));
             }),
             time(|| {
-                let answer = http(&self.socket, "GET", "/healthz", b"").expect("the seat answers");
-                assert_eq!(answer.0, 200);
+                let answer = http::exchange(&self.socket, "GET", "/healthz", "application/cbor", b"")
+                    .expect("the seat answers");
+                assert_eq!(answer.status, 200);
             }),
         ]
     }

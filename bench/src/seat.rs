@@ -27,7 +27,7 @@ use casemate_release::{
     guest::{Answer, Challenged, Release, ReleaseAttempt, ReleaseSetup, WantedKey},
     message::{SeatResponse, Step},
 };
-use casemate_tests::boot::{Deployment, http};
+use casemate_tests::{boot::Deployment, http};
 use getrandom::SysRng;
 use rand_core::{Rng as _, UnwrapErr};
 
@@ -210,11 +210,12 @@ impl Guest {
 pub fn call(socket: &Path, request: &[u8]) -> (Vec<u8>, f64) {
     loop {
         let began = Instant::now();
-        let (status, answer) = http(socket, "POST", "/v1/guest", request).expect("the seat answers");
+        let answer = http::exchange(socket, "POST", "/v1/guest", "application/cbor", request)
+            .expect("the seat answers");
         let seconds = began.elapsed().as_secs_f64();
-        if status != 429 {
-            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
-            return (answer, seconds);
+        if answer.status != 429 {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            return (answer.body, seconds);
         }
         std::thread::sleep(Duration::from_millis(500));
     }

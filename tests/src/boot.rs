@@ -6,16 +6,13 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    os::unix::{
-        fs::FileExt,
-        net::{UnixListener, UnixStream},
-    },
+    io::Read,
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     time::{Duration, Instant},
@@ -40,7 +37,13 @@ use casemate_workload::manifest::{Image, ImageConfig, Inputs, Manifest, Substitu
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
-use crate::machine;
+use crate::{
+    http,
+    keys::VolumeOwner,
+    partition,
+    processes::{self, program},
+    seat_process::SeatProcess,
+};
 
 /// A deployed app: its seat runs, its launch disk is written, its chip is ready for any number of boots.
 pub struct Deployment {
@@ -51,6 +54,10 @@ pub struct Deployment {
     /// vCPUs that the chip measures.
     measured_vcpus: u32,
     children: Vec<Process>,
+    seat: Arc<SeatProcess>,
+    /// Who owns the app.
+    pub owner: SigningKey,
+    volume: Option<VolumeOwner>,
 }
 
 /// What a boot came to.
@@ -89,6 +96,37 @@ impl Boot {
 pub struct Host {
     /// Answers of seats to this many first calls are passed on; later calls go nowhere.
     pub calls_passed: Option<usize>,
+    /// Somebody is killed at one of the calls.
+    pub kill: Option<Kill>,
+}
+
+/// Who is killed, and when. A boot makes four calls: challenge, release, prepare, commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// Who.
+    pub victim: Victim,
+    /// At which call, from 1.
+    pub call: usize,
+    /// On which side of the seat's decision.
+    pub when: When,
+}
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// The seat, which is started again at once.
+    Seat,
+    /// QEMU.
+    Guest,
+}
+
+/// On which side of the seat's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The seat has not heard the call.
+    Before,
+    /// The seat has decided and written it down; the guest has not heard it.
+    After,
 }
 
 /// The built image to test, from `CASEMATE_IMAGE`; says so and returns nothing where there is none.
@@ -117,19 +155,25 @@ impl Deployment {
         let description =
             ImageDescription::parse(&fs::read_to_string(image.join("image.toml")).expect("image.toml"))
                 .unwrap();
-        run(program("casemate-simtee").args(["root", "create", "--state"]).arg(path("chip")));
-        let root =
-            run(program("casemate-simtee").args(["root", "show", "--json", "--state"]).arg(path("chip")));
+        run(Command::new(program("casemate-simtee")).args(["root", "create", "--state"]).arg(path("chip")));
+        let root = run(Command::new(program("casemate-simtee"))
+            .args(["root", "show", "--json", "--state"])
+            .arg(path("chip")));
         let root: serde_json::Value = serde_json::from_str(&root).expect("JSON");
         let root: Sha256 = root["key_digest"].as_str().expect("a digest").parse().unwrap();
 
         // The measurement does not depend on HOST_DATA; the chip tells it before anything is launched.
+        let seat =
+            SeatProcess::new(path("seat"), path("seat.sock"), path("seat.log"), &["--accept-simulated"]);
         let mut deployment = Deployment {
             image: image.to_owned(),
             description,
             host_data: "00".repeat(32),
             measured_vcpus: 2,
             children: Vec::new(),
+            seat: Arc::new(seat),
+            owner: SigningKey::generate(&mut UnwrapErr(SysRng)),
+            volume: None,
             folder,
         };
         let measurement = deployment.start_chip("probe").1;
@@ -151,11 +195,33 @@ impl Deployment {
         self.folder.path().join(name)
     }
 
+    /// The seat.
+    pub fn seat(&self) -> &SeatProcess {
+        &self.seat
+    }
+
+    /// Whose volume it is.
+    pub fn volume(&self) -> VolumeOwner {
+        self.volume.expect("it was deployed")
+    }
+
+    /// Sends the seat a record.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[track_caller]
+    pub fn submit(&self, submission: Submission) {
+        let request = SubmissionRequest { nonce: [1; 32].into(), submission }.to_bytes();
+        let answer = http::exchange(&self.seat.socket, "POST", "/v1/records", http::CBOR, &request)
+            .expect("the seat answers");
+        assert!(answer.is_success(), "{}", answer.text());
+    }
+
     /// A new data disk of `size_bytes` with one partition, named `data`.
     pub fn blank_disk(&self, name: &str, size_bytes: u64) -> PathBuf {
         let path = self.path(name);
         File::create(&path).and_then(|file| file.set_len(size_bytes)).expect("a disk");
-        write_partition_table(&path, size_bytes / SECTOR_BYTES);
+        partition::write(&path, size_bytes);
         path
     }
 
@@ -175,9 +241,11 @@ impl Deployment {
         let (stream, _) = listener.accept().expect("QEMU connects");
         let relay = Relay {
             started,
-            seat: self.path("seat.sock"),
-            left: std::sync::Mutex::new(host.calls_passed),
-            notices: std::sync::Mutex::new(sender),
+            seat: self.seat.clone(),
+            guest: i32::try_from(qemu.0.id()).expect("process ids are small"),
+            host,
+            calls: AtomicUsize::new(0),
+            notices: Mutex::new(sender),
             ended: AtomicBool::new(false),
         };
         let relay = Arc::new(relay);
@@ -223,7 +291,7 @@ impl Deployment {
         let _ = fs::remove_file(&socket);
         let files = &self.description.files;
         let initrd = &files.simulated_initrd.as_ref().expect("a simulated initrd").name;
-        let mut child = program("casemate-simtee")
+        let mut child = Command::new(program("casemate-simtee"))
             .arg("serve")
             .arg("--state")
             .arg(self.path("chip"))
@@ -248,32 +316,21 @@ impl Deployment {
 
     fn start_seat(&mut self, policy: &str) {
         fs::write(self.path("policy.toml"), policy).expect("a policy");
-        let state = self.path("seat");
-        run(program("casemate-kms")
+        run(Command::new(program("casemate-kms"))
             .args(["init", "--state"])
-            .arg(&state)
+            .arg(&self.seat.state)
             .arg("--floor-policy")
             .arg(self.path("policy.toml")));
-        let socket = format!("unix:{}", self.path("seat.sock").display());
-        let child = program("casemate-kms")
-            .args(["serve", "--accept-simulated", "--listen", &socket, "--state"])
-            .arg(&state)
-            .spawn()
-            .expect("casemate-kms");
-        self.children.push(Process(child, "seat".into()));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while UnixStream::connect(self.path("seat.sock")).is_err() {
-            assert!(Instant::now() < deadline, "casemate-kms does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        self.seat.start();
     }
 
     fn deploy(&mut self, policy: &str) {
-        let seat = self.path("seat.sock");
-        let (status, chain) = http(&seat, "GET", "/v1/roster", b"").expect("the seat answers");
-        assert_eq!(status, 200);
+        let roster =
+            http::exchange(&self.seat.socket, "GET", "/v1/roster", "", b"").expect("the seat answers");
+        assert_eq!(roster.status, 200);
+        let chain = roster.body;
         let kms_id = RosterChain::from_bytes(&chain).expect("a roster chain").genesis.kms_id();
-        let owner = SigningKey::generate(&mut UnwrapErr(SysRng));
+        let owner = &self.owner;
         let genesis = Genesis {
             owner: owner.public(),
             authority: Authority::Local,
@@ -305,18 +362,16 @@ impl Deployment {
         let policy_digest = PolicyDigest::from(*sha256(policy.as_bytes()).as_bytes());
         let workload_digest = manifest.digest();
         let authority =
-            Signed::sign(&owner, &AuthorityRecord { app_id, number: 1, workload_digest, policy_digest });
-        let instance =
-            Signed::sign(&owner, &InstanceRecord { app_id, instance: InstanceId::from([9; 16]), number: 1 });
+            Signed::sign(owner, &AuthorityRecord { app_id, number: 1, workload_digest, policy_digest });
+        let instance_id = InstanceId::from([9; 16]);
+        let instance = Signed::sign(owner, &InstanceRecord { app_id, instance: instance_id, number: 1 });
+        self.volume = Some(VolumeOwner { app_id, instance: instance_id, workload_digest });
         let policy = policy.as_bytes().to_vec().into();
-        for submission in [
+        for record in [
             Submission::Authority { genesis, record: authority, policy },
             Submission::Instance(instance.clone()),
         ] {
-            let request = SubmissionRequest { nonce: [1; 32].into(), submission };
-            let (status, answer) =
-                http(&seat, "POST", "/v1/records", &request.to_bytes()).expect("an answer");
-            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+            self.submit(record);
         }
         self.host_data = workload_digest.to_string();
         let launch = LaunchBundle {
@@ -330,83 +385,44 @@ impl Deployment {
     }
 }
 
-/// Changes one byte of a disk.
-pub fn flip_byte(disk: &Path, offset: u64) {
-    let file = File::options().read(true).write(true).open(disk).expect("a disk");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("a byte");
-    file.write_all_at(&[byte[0] ^ 1], offset).expect("a byte");
-}
-
-/// A GPT (UEFI 2.10, 5.3) with one partition named `data`, from the first MiB to the last.
-fn write_partition_table(disk: &Path, sectors: u64) {
-    // Whole MiB, so that every sector size of LUKS2 fits.
-    let (first, last) = (2048_u64, sectors - 2048 - 1);
-    let mut entries = vec![0; 128 * 128];
-    entries[..16].copy_from_slice(&[
-        0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
-    ]);
-    entries[16..32].fill(7);
-    entries[32..40].copy_from_slice(&first.to_le_bytes());
-    entries[40..48].copy_from_slice(&last.to_le_bytes());
-    for (place, unit) in "data".encode_utf16().enumerate() {
-        entries[56 + 2 * place..][..2].copy_from_slice(&unit.to_le_bytes());
-    }
-    let header = |own: u64, other: u64, table: u64| {
-        let mut header = b"EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
-        for value in [own, other, 34, sectors - 34] {
-            header.extend_from_slice(&value.to_le_bytes());
-        }
-        header.extend_from_slice(&[9; 16]);
-        header.extend_from_slice(&table.to_le_bytes());
-        for value in [128, 128, crc32(&entries)] {
-            header.extend_from_slice(&value.to_le_bytes());
-        }
-        let checksum = crc32(&header);
-        header[16..20].copy_from_slice(&checksum.to_le_bytes());
-        header
-    };
-    let mut protective = vec![0; 512];
-    protective[446..462]
-        .copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-    protective[510..].copy_from_slice(&[0x55, 0xaa]);
-    let file = File::options().write(true).open(disk).expect("a disk");
-    let backup = sectors - 1;
-    for (sector, bytes) in [
-        (0, &protective),
-        (1, &header(1, backup, 2)),
-        (2, &entries),
-        (sectors - 33, &entries),
-        (backup, &header(backup, 1, sectors - 33)),
-    ] {
-        file.write_all_at(bytes, sector * SECTOR_BYTES).expect("a partition table");
-    }
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
-    })
-}
-
-const SECTOR_BYTES: u64 = 512;
-
 struct Relay {
     started: Instant,
-    seat: PathBuf,
-    left: std::sync::Mutex<Option<usize>>,
-    notices: std::sync::Mutex<Sender<(u64, Progress)>>,
+    seat: Arc<SeatProcess>,
+    guest: i32,
+    host: Host,
+    calls: AtomicUsize,
+    notices: Mutex<Sender<(u64, Progress)>>,
     ended: AtomicBool,
+}
+
+impl Relay {
+    /// Kills whoever is to be killed now; whether it did.
+    fn kill_at(&self, call: usize, when: When) -> bool {
+        let Some(kill) = self.host.kill.filter(|kill| kill.call == call && kill.when == when) else {
+            return false;
+        };
+        match kill.victim {
+            Victim::Seat => self.seat.restart(),
+            Victim::Guest => processes::kill(self.guest),
+        }
+        true
+    }
 }
 
 impl Handler for Relay {
     fn call(&self, to: Destination, body: Vec<u8>) -> Result<Vec<u8>, CallFailure> {
         let Destination::Seat(_) = to else { return Err(CallFailure::UnknownDestination) };
-        if let Some(left) = self.left.lock().expect("no panic holds it").as_mut() {
-            *left = left.checked_sub(1).ok_or(CallFailure::Unreachable)?;
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.host.calls_passed.is_some_and(|passed| call > passed) {
+            return Err(CallFailure::Unreachable);
         }
-        match http(&self.seat, "POST", "/v1/guest", &body) {
-            Ok((200, answer)) => Ok(answer),
+        self.kill_at(call, When::Before);
+        let answer = http::exchange(&self.seat.socket, "POST", "/v1/guest", http::CBOR, &body);
+        if self.kill_at(call, When::After) {
+            return Err(CallFailure::Unreachable);
+        }
+        match answer {
+            Ok(answer) if answer.status == 200 => Ok(answer.body),
             Ok(_) => Err(CallFailure::Refused),
             Err(_) => Err(CallFailure::Unreachable),
         }
@@ -467,10 +483,6 @@ impl ClearNamed for Vec<Process> {
     }
 }
 
-fn program(name: &str) -> Command {
-    Command::new(machine::program(name))
-}
-
 fn run(command: &mut Command) -> String {
     let output = command.stderr(Stdio::inherit()).output().expect("it starts");
     assert!(output.status.success(), "{command:?}: {}", output.status);
@@ -484,25 +496,4 @@ fn first_line(mut output: impl Read) -> String {
         line.push(byte[0]);
     }
     String::from_utf8(line).expect("text")
-}
-
-/// One HTTP/1.1 exchange over a Unix socket: status and body.
-///
-/// # Errors
-/// If nobody listens or answers.
-pub fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: seat\r\nconnection: close\r\ncontent-type: application/cbor\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let end =
-        answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(answer.len().saturating_sub(4));
-    let status = std::str::from_utf8(&answer[..end]).ok().and_then(|head| head.get(9..12)?.parse().ok());
-    Ok((status.unwrap_or(0), answer.split_off(end + 4)))
 }

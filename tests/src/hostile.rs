@@ -2,8 +2,6 @@
 //! its guests, from outside.
 
 use std::{
-    io::{Read as _, Write as _},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,7 +10,11 @@ use std::{
 use casemate_api::launch::LaunchBundle;
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, image};
+use crate::{
+    http,
+    machine::{Machine, image},
+    processes::program,
+};
 
 /// A guest fails or gets ready within this time, or the test fails.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -37,7 +39,7 @@ pub struct Ending {
 impl HostileHost {
     /// The daemon that `casemate local` runs, whose socket and files are the host's own.
     pub fn of(machine: &Machine) -> Self {
-        let local = machine.home().join("local");
+        let local = machine.local();
         Self { socket: local.join("hostd.sock"), state: local.join("hostd"), daemon: None }
     }
 
@@ -48,7 +50,7 @@ impl HostileHost {
         let root = machine.home().join("local/hostd/simtee");
         let log = std::fs::File::create(machine.scratch().join(format!("{name}.log")))
             .expect("scratch is writable");
-        let daemon = Command::new(machine.program("casemate-hostd"))
+        let daemon = Command::new(program("casemate-hostd"))
             .arg("serve")
             .arg("--state")
             .arg(&state)
@@ -102,13 +104,24 @@ impl HostileHost {
         {
             return digest; // it has it, and would not listen to the end
         }
-        let head = format!(
-            "PUT /v1/blobs/{digest} HTTP/1.0\r\nHost: host\r\nContent-Length: {}\r\n\r\n",
-            bytes.len()
-        );
-        let (status, body) = self.raw(&[head.as_bytes(), bytes].concat()).expect("the host daemon answers");
-        assert!((200..300).contains(&status), "{status} {body}");
+        let path = format!("/v1/blobs/{digest}");
+        let answer = http::exchange(&self.socket, "PUT", &path, "application/octet-stream", bytes)
+            .expect("the host daemon answers");
+        assert!(answer.is_success(), "{} {}", answer.status, answer.text());
         digest
+    }
+
+    /// Hands bytes to a VM's agent, as the relay would, and returns what it says.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[track_caller]
+    pub fn agent(&self, vm: &str, request: &[u8]) -> Vec<u8> {
+        let path = format!("/v1/vms/{vm}/agent");
+        let answer = http::exchange(&self.socket, "POST", &path, http::CBOR, request)
+            .expect("the host daemon answers");
+        assert!(answer.is_success(), "{} {}", answer.status, answer.text());
+        answer.body
     }
 
     /// Calls the daemon.
@@ -129,36 +142,25 @@ impl HostileHost {
     /// If it does not answer.
     pub fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, Value)> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: host\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let (status, body) = self.raw(request.as_bytes())?;
-        Ok((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
+        let answer = http::exchange(&self.socket, method, path, http::JSON, body.as_bytes())?;
+        Ok((answer.status, answer.json()))
     }
 
-    fn raw(&self, request: &[u8]) -> std::io::Result<(u16, String)> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.write_all(request)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Ok((status, body.to_owned()))
-    }
-
-    /// Makes and starts a VM of `spec` under the id `id`, and says how its start ended.
+    /// Makes a VM of `spec` under the id `id`.
     #[track_caller]
-    pub fn run(&self, id: &str, mut spec: Value) -> Ending {
+    pub fn define(&self, id: &str, mut spec: Value) {
         spec["id"] = json!(id);
         // Nobody is to meet the tenant's own port.
         for port in spec["network"]["ports"].as_array_mut().into_iter().flatten() {
             port["host_port"] = json!(0);
         }
         self.call("POST", "/v1/vms", Some(&spec));
+    }
+
+    /// Makes and starts a VM of `spec` under the id `id`, and says how its start ended.
+    #[track_caller]
+    pub fn run(&self, id: &str, spec: Value) -> Ending {
+        self.define(id, spec);
         self.restart(id)
     }
 
@@ -179,22 +181,37 @@ impl HostileHost {
     /// Waits until a VM is ready or has failed.
     #[track_caller]
     pub fn ending(&self, id: &str) -> Ending {
+        self.wait(id, |phase| phase == "ready" || phase == "awaiting_secrets")
+    }
+
+    /// Waits until a VM that is ready has failed or stopped.
+    #[track_caller]
+    pub fn end(&self, id: &str) -> Ending {
+        self.wait(id, |_| false)
+    }
+
+    /// Waits until a VM has come as far as `phase`, or has failed.
+    #[track_caller]
+    pub fn until(&self, id: &str, phase: &str) -> Ending {
+        self.wait(id, |found| found == phase)
+    }
+
+    #[track_caller]
+    fn wait(&self, id: &str, there: impl Fn(&str) -> bool) -> Ending {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let vm = self.call("GET", &format!("/v1/vms/{id}"), None);
-            let phase = vm["progress"]["progress"]["phase"]["name"].as_str().unwrap_or_default();
+            let notices = vm["notices"].as_array().cloned().unwrap_or_default();
+            let phases = || notices.iter().map(|notice| &notice["progress"]["phase"]);
             let said = format!("{} {}", vm["failure"]["message"].as_str().unwrap_or_default(), vm["notices"]);
             if vm["state"] == "failed" || vm["state"] == "stopped" {
                 // What the guest itself says is more than that it is gone.
-                let last = vm["notices"].as_array().and_then(|notices| {
-                    let mut phases = notices.iter().rev().map(|notice| &notice["progress"]["phase"]);
-                    phases.find(|phase| phase["name"] == "failed")?["code"].as_str()
-                });
-                let code = last.or(vm["failure"]["code"].as_str()).unwrap_or("stopped");
-                return Ending { code: code.to_owned(), said };
+                let last = phases().rev().find(|phase| phase["name"] == "failed");
+                let code = last.and_then(|phase| phase["code"].as_str()).or(vm["failure"]["code"].as_str());
+                return Ending { code: code.unwrap_or("stopped").to_owned(), said };
             }
-            if phase == "ready" || phase == "awaiting_secrets" {
-                return Ending { code: phase.to_owned(), said };
+            if let Some(name) = phases().filter_map(|phase| phase["name"].as_str()).find(|name| there(name)) {
+                return Ending { code: name.to_owned(), said };
             }
             assert!(Instant::now() < deadline, "VM {id} neither started nor failed: {vm}");
             std::thread::sleep(Duration::from_millis(100));
@@ -253,7 +270,7 @@ pub fn changed_launch(host: &HostileHost, spec: &Value) -> Vec<u8> {
     let disk = std::fs::read(host.blob(digest)).expect("the host has it");
     let mut bundle = LaunchBundle::from_disk(&disk).expect("the command line wrote it");
     let at =
-        bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the example's first comment");
+        bundle.manifest.windows(6).position(|bytes| bytes == b"# Note").expect("the app's first comment");
     bundle.manifest[at + 2] = b'n';
     bundle.to_disk()
 }
@@ -265,20 +282,42 @@ pub fn disks(spec: &Value) -> Vec<String> {
     digests.map(|digest| digest.as_str().expect("digests are text").to_owned()).collect()
 }
 
-/// A program that starts QEMU with `initrd` in place of the one it is told, and all else as told: what
-/// a host does that keeps the old hash table.
+/// A program that starts QEMU with other values behind some options, with further arguments, and all else as
+/// told: what a host does behind the back of whoever measured the guest.
+pub fn qemu_with(folder: &Path, name: &str, replaced: &[(&str, &str)], added: &[&str]) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cases: String = replaced
+        .iter()
+        .map(|(option, value)| {
+            format!(
+                "    {option}) arguments+=(\"$1\" '{value}'); shift 2 ;;
+"
+            )
+        })
+        .collect();
+    let added: String = added.iter().map(|argument| format!(" '{argument}'")).collect();
+    let text = format!(
+        "#!/bin/bash
+arguments=()
+while [ $# -gt 0 ]; do
+  case \"$1\" in
+{cases}    \
+         *) arguments+=(\"$1\"); shift ;;
+  esac
+done
+\
+         exec qemu-system-x86_64 \"${{arguments[@]}}\"{added}
+"
+    );
+    let script = folder.join(name);
+    std::fs::write(&script, text).expect("scratch is writable");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is our file");
+    script
+}
+
+/// As [`qemu_with`], with `initrd` in place of the one that was measured.
 pub fn qemu_with_other_initrd(folder: &Path, initrd: &[u8]) -> PathBuf {
     let other = folder.join("other-initrd");
     std::fs::write(&other, initrd).expect("scratch is writable");
-    let script = folder.join("hostile-qemu");
-    let text = format!(
-        "#!/bin/bash\n# Swaps the initrd behind the back of whoever measured it.\narguments=()\nwhile [ $# -gt 0 ]; do\n  \
-         arguments+=(\"$1\")\n  if [ \"$1\" = -initrd ]; then shift; arguments+=({:?}); fi\n  shift\ndone\n\
-         exec qemu-system-x86_64 \"${{arguments[@]}}\"\n",
-        other.display().to_string()
-    );
-    std::fs::write(&script, text).expect("scratch is writable");
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is our file");
-    script
+    qemu_with(folder, "hostile-qemu", &[("-initrd", &other.display().to_string())], &[])
 }

@@ -7,7 +7,21 @@
 
 pub mod boot;
 pub mod carrier;
+pub mod findings;
 pub mod hostile;
 pub mod house;
+pub mod http;
+pub mod keys;
 pub mod machine;
+pub mod memory;
 pub mod page;
+pub mod partition;
+pub mod processes;
+pub mod seat;
+pub mod seat_process;
+pub mod services;
+pub mod tap;
+// The machine made of software that `casemate-verify` tests itself with.
+#[allow(missing_docs)]
+#[path = "../../core/verify/tests/support/mod.rs"]
+pub mod tee;

@@ -8,16 +8,51 @@ use std::{
 
 use serde_json::Value;
 
+use crate::processes::{kill_all_naming, program};
+
 /// The name under which apps run here.
 pub const NAME: &str = "app";
 /// A password nobody else uses, so that a leak is found by looking for it.
 pub const PASSWORD: &str = "correct-horse-9c41ab07e2-battery";
 
+/// Path of a file of the small app's site that nothing reads by itself, what it is made of, and its size.
+pub const UNREAD: &str = "/unread";
+/// See [`UNREAD`].
+pub const UNREAD_BYTE: u8 = b'x';
+/// See [`UNREAD`].
+pub const UNREAD_BYTES: usize = 512 << 10;
+
+/// The passphrase of the owner's key.
+pub const PASSPHRASE: &str = "a passphrase for tests";
+
+/// A small app to attack: a web server of busybox with a volume and a secret, and whatever program a test
+/// runs beside it.
+pub const SMALL_APP: &str = "\
+# Note: this letter is changed by a host.
+services:
+  web:
+    image: oci:images/web
+    entrypoint: [\"/bin/busybox\"]
+    command: [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/site\"]
+    user: \"0:0\"
+    read_only: true
+    ports: [\"8080:8080\"]
+    environment:
+      SECRET: ${ATTACK_SECRET}
+    volumes: [\"data:/data\"]
+volumes:
+  data:
+x-casemate:
+  memory: 512m
+  vcpus: 1
+  volume_size: 64m
+  observe: {logs: true, status: true, exec: true}
+";
+
 /// A scratch home with its services, removed with everything that runs in it.
 #[derive(Debug)]
 pub struct Machine {
     folder: tempfile::TempDir,
-    programs: PathBuf,
 }
 
 /// What a command printed, and how it ended.
@@ -58,14 +93,17 @@ impl Machine {
     pub fn new() -> Self {
         // Sockets of VMs lie below it, and the kernel takes 107 bytes.
         let folder = tempfile::Builder::new().prefix("cm").tempdir_in("/tmp").expect("/tmp is writable");
-        // The command line finds its services beside itself.
-        let command = program("casemate");
-        let programs = command.parent().expect("a file has a folder").to_owned();
-        for name in ["kms", "hostd", "validator", "uplink", "simtee"] {
-            let path = programs.join(format!("casemate-{name}"));
-            assert!(path.is_file(), "{} is missing; run `cargo build --workspace`", path.display());
+        for name in [
+            "casemate",
+            "casemate-kms",
+            "casemate-hostd",
+            "casemate-validator",
+            "casemate-uplink",
+            "casemate-simtee",
+        ] {
+            program(name);
         }
-        Self { folder, programs }
+        Self { folder }
     }
 
     /// The home itself.
@@ -78,9 +116,9 @@ impl Machine {
         self.folder.path()
     }
 
-    /// A program of Casemate.
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.programs.join(name)
+    /// Where its own services keep state, sockets and logs.
+    pub fn local(&self) -> PathBuf {
+        self.home().join("local")
     }
 
     /// Copies an example, with its images, to where `up` may write beside it.
@@ -96,15 +134,40 @@ impl Machine {
         copy
     }
 
+    /// The folder of [`SMALL_APP`].
+    pub fn small_app(&self) -> PathBuf {
+        let folder = self.example("hello");
+        std::fs::write(folder.join("compose.yaml"), SMALL_APP).expect("it is our copy");
+        // One more layer on the example's image, with the file that nobody reads.
+        let layers = folder.join("images/web/blobs/sha256");
+        let layer = std::fs::read_dir(&layers).expect("an OCI layout").flatten().map(|entry| entry.path());
+        let layer = layer.max_by_key(|path| path.metadata().map_or(0, |metadata| metadata.len()));
+        let extra = self.folder.path().join("extra");
+        std::fs::create_dir_all(extra.join("site")).expect("scratch is writable");
+        std::fs::write(extra.join("site/unread"), vec![UNREAD_BYTE; UNREAD_BYTES])
+            .expect("scratch is writable");
+        let archive = self.folder.path().join("extra.tar");
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--owner=0", "--group=0", "--mode=u=rwX,go=rX", "--file"]).arg(&archive);
+        tar.arg("--directory").arg(&extra).arg("site");
+        assert!(tar.status().is_ok_and(|status| status.success()), "tar fails");
+        let mut layout = Command::new(program("xtask"));
+        layout.args(["oci-layout", "--reference", "hello-web:1", "--output"]).arg(folder.join("images/web"));
+        layout.arg(layer.expect("the example's layer")).arg(&archive).stdout(Stdio::null());
+        assert!(layout.status().is_ok_and(|status| status.success()), "xtask oci-layout fails");
+        folder
+    }
+
     /// `casemate` with these arguments, in this home.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program("casemate"));
+        let mut command = Command::new(program("casemate"));
         command
             .args(arguments)
             .env("CASEMATE_HOME", self.home())
-            .env("CASEMATE_KEY_PASSPHRASE", "a passphrase for tests")
+            .env("CASEMATE_KEY_PASSPHRASE", PASSPHRASE)
             .env("CASEMATE_IMAGE", image())
             .env("NOTES_DB_PASSWORD", PASSWORD)
+            .env("ATTACK_SECRET", PASSWORD)
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CASEMATE_VALIDATOR")
             .current_dir(self.folder.path())
@@ -142,7 +205,7 @@ impl Drop for Machine {
             self.tell();
         }
         // The supervisor first: it would start again what is ended.
-        let _ = Command::new(self.program("casemate"))
+        let _ = Command::new(program("casemate"))
             .args(["--quiet", "local", "stop"])
             .env("CASEMATE_HOME", self.home())
             .stdin(Stdio::null())
@@ -150,8 +213,7 @@ impl Drop for Machine {
             .stderr(Stdio::null())
             .status();
         // Whatever else runs below this folder, guests above all, names it on its command line.
-        let _ =
-            Command::new("pkill").args(["-KILL", "-f", &self.folder.path().display().to_string()]).status();
+        kill_all_naming(self.folder.path());
     }
 }
 
@@ -215,26 +277,6 @@ fn drain(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHand
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
-}
-
-/// A program of Casemate: of this build, or from the folder that `CASEMATE_PROGRAMS` names.
-///
-/// # Panics
-/// If it is in neither.
-pub fn program(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("a running program has a path");
-    let folder = this.parent().expect("a file has a folder");
-    // Tests and benches run from `deps`, which lies beside the programs.
-    let beside =
-        if folder.ends_with("deps") { folder.parent().expect("deps lies in a folder") } else { folder };
-    let elsewhere = std::env::var_os("CASEMATE_PROGRAMS").map(PathBuf::from);
-    let found = [Some(beside.to_owned()), elsewhere].into_iter().flatten().find_map(|folder| {
-        let path = folder.join(name);
-        path.is_file().then_some(path)
-    });
-    found.unwrap_or_else(|| {
-        panic!("{} is missing; run `cargo build --workspace`", beside.join(name).display())
-    })
 }
 
 /// The guest image under test, which `make guest-files` builds.

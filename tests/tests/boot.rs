@@ -1,17 +1,15 @@
-//! Does a guest get its volume back, and no other?
+//! Does a guest get its volume back?
 //!
-//! Real image, real seat, simulated chip, under QEMU. `CASEMATE_IMAGE` names the built image.
+//! Real image, real seat, simulated chip, under QEMU. `CASEMATE_IMAGE` names the built image. What becomes of
+//! another disk than its own: `tests/attacks/volumes.rs`.
 
 use std::{fs, time::Duration};
 
 use casemate_api::progress::{FailureCode, Phase};
-use casemate_tests::boot::{Boot, Deployment, Host, flip_byte, image};
+use casemate_tests::boot::{Boot, Deployment, Host, image};
 
 const LIMIT: Duration = Duration::from_secs(150);
 const DISK_BYTES: u64 = 256 << 20;
-/// Where the partition begins (sector 2048), and in it the LUKS2 header (`casemate_volume::frame`).
-const PARTITION: u64 = 1 << 20;
-const HEADER: u64 = PARTITION + (1 << 20);
 
 /// The whole life of one volume, boot after boot; each boot takes some seconds, so one test.
 #[test]
@@ -20,40 +18,14 @@ fn a_volume_is_formatted_once_and_opened_ever_after() {
     let mut deployment = Deployment::new(&image);
     let disk = deployment.blank_disk("data", DISK_BYTES);
 
-    // A host that cuts the seat off after challenge, release and prepare: never committed, never live.
-    let boot = deployment.boot(&disk, Host { calls_passed: Some(3) }, LIMIT);
-    expect_failure(&boot, FailureCode::CommitFailed);
-
     let first = deployment.boot(&disk, Host::default(), LIMIT);
     assert!(reached(&first, &Phase::VolumeFormatted { volume: "data".into() }), "{first:#?}");
     let granted = first.reached_ms(|phase| matches!(phase, Phase::KeysGranted { .. }));
     eprintln!("first boot: keys {granted:?} ms after QEMU's start, {:?}", times(&first));
-    let after_first = deployment.path("after-first");
-    fs::copy(&disk, &after_first).unwrap();
-
     let second = deployment.boot(&disk, Host::default(), LIMIT);
     assert!(reached(&second, &Phase::VolumeOpened { volume: "data".into() }), "{second:#?}");
     assert!(!reached(&second, &Phase::VolumeFormatted { volume: "data".into() }));
     eprintln!("second boot: {:?}", times(&second));
-
-    // The disk as it was before the second boot.
-    expect_failure(&deployment.boot(&after_first, Host::default(), LIMIT), FailureCode::VolumeStale);
-
-    // A blank disk in place of a live volume is not formatted.
-    let blank = deployment.blank_disk("blank", DISK_BYTES);
-    let before = fs::read(&blank).unwrap();
-    expect_failure(&deployment.boot(&blank, Host::default(), LIMIT), FailureCode::VolumeStale);
-    assert!(fs::read(&blank).unwrap() == before, "the blank disk was written to");
-
-    // One bit of the header, in the key slots.
-    let changed = deployment.path("changed");
-    fs::copy(&disk, &changed).unwrap();
-    flip_byte(&changed, HEADER + 40_000);
-    expect_failure(&deployment.boot(&changed, Host::default(), LIMIT), FailureCode::VolumeRefused);
-
-    // After all that the volume itself still opens.
-    let last = deployment.boot(&disk, Host::default(), LIMIT);
-    assert!(reached(&last, &Phase::VolumeOpened { volume: "data".into() }), "{last:#?}");
 }
 
 #[test]
@@ -61,7 +33,7 @@ fn a_seat_that_cannot_be_reached_ends_the_boot() {
     let Some(image) = image() else { return };
     let mut deployment = Deployment::new(&image);
     let disk = deployment.blank_disk("data", DISK_BYTES);
-    let boot = deployment.boot(&disk, Host { calls_passed: Some(0) }, LIMIT);
+    let boot = deployment.boot(&disk, Host { calls_passed: Some(0), ..Host::default() }, LIMIT);
     expect_failure(&boot, FailureCode::SeatsSilent);
 }
 

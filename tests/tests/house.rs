@@ -52,6 +52,69 @@ fn names_repeat_the_folder() {
 }
 
 #[test]
+fn every_promise_names_a_test_that_exists() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(workspace.join("SPECIFICATION.md")).expect("it is there");
+    let crates = crates();
+    let mut wrong = Vec::new();
+    let mut named = 0;
+    // `crate::file test`, anywhere between backticks.
+    for words in text.split('`').skip(1).step_by(2) {
+        let Some((place, test)) = words.split_once(' ') else { continue };
+        let Some((owner, file)) = place.split_once("::") else { continue };
+        let plain = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+        };
+        if !plain(file) || !plain(test) {
+            continue;
+        }
+        named += 1;
+        let folder = match owner {
+            "attacks" => workspace.join("tests/attacks"),
+            _ => match crates.get(&format!("casemate-{owner}")) {
+                Some(krate) => workspace.join(&krate.folder),
+                None => {
+                    wrong.push(format!("{words}: no crate casemate-{owner}"));
+                    continue;
+                }
+            },
+        };
+        let declared = format!("fn {test}(");
+        let found = rust_files(&folder).into_iter().any(|path| {
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            // Tests of a module may stand in `module.rs`, `module/mod.rs` or `module/tests.rs`.
+            let parent =
+                path.parent().and_then(|parent| parent.file_name()).unwrap_or_default().to_string_lossy();
+            let is_file = stem == file || (parent == file && (stem == "mod" || stem == "tests"));
+            is_file && std::fs::read_to_string(&path).is_ok_and(|text| text.contains(&declared))
+        });
+        if !found {
+            wrong.push(format!("{words}: no such test"));
+        }
+    }
+    assert!(named > 100, "only {named} tests are named");
+    assert!(wrong.is_empty(), "SPECIFICATION.md names tests that are not there:\n{}", wrong.join("\n"));
+}
+
+/// Every Rust file below `folder`.
+fn rust_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
 fn core_is_pure() {
     let forbidden = [
         "std::fs",

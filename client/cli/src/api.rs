@@ -185,7 +185,12 @@ impl Validator {
     /// # Errors
     /// [`ApiError`].
     pub async fn remove(&self, name: &str, disks: bool) -> Result<Vm, ApiError> {
-        self.json(self.request(Method::DELETE, &format!("{}?disks={disks}", vm_path(name)?))).await
+        let path = format!("{}?disks={disks}", vm_path(name)?);
+        let response = self.send(self.request(Method::DELETE, &path)).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(ApiError::NoVm { name: name.to_owned() });
+        }
+        self.read(response).await
     }
 
     /// What happened to a VM after the event with number `after`.

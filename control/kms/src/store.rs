@@ -42,7 +42,10 @@ const REMEMBERED_BOOTS: i64 = 64;
 
 /// The open database.
 #[derive(Debug)]
-pub(crate) struct Store(SqliteConnection);
+pub(crate) struct Store {
+    options: SqliteConnectOptions,
+    connection: SqliteConnection,
+}
 
 /// One transaction: nothing counts until [`Transaction::commit`].
 pub(crate) struct Transaction<'a>(sqlx::Transaction<'a, sqlx::Sqlite>);
@@ -65,12 +68,19 @@ impl Store {
             .pragma("temp_store", "MEMORY");
         let mut connection = SqliteConnection::connect_with(&options).await?;
         sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
-        Ok(Store(connection))
+        Ok(Store { options, connection })
     }
 
     /// Begins a transaction that already holds the write lock.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        Ok(Transaction(self.0.begin_with("BEGIN IMMEDIATE").await?))
+        // Behind the rollback of a transaction that was dropped.
+        self.connection.ping().await?;
+        // When the disk is full SQLite rolls back by itself; the driver, which does not hear of it, would
+        // never begin another transaction.
+        if self.connection.is_in_transaction() {
+            self.connection = SqliteConnection::connect_with(&self.options).await?;
+        }
+        Ok(Transaction(self.connection.begin_with("BEGIN IMMEDIATE").await?))
     }
 }
 

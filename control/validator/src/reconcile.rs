@@ -43,6 +43,9 @@ pub async fn run(validator: Arc<Validator>) {
 /// [`Error::Database`] and its like; what a host or seat answers never stops the round.
 pub async fn round(validator: &Validator) -> Result<(), Error> {
     let mut busy = Vec::new();
+    // Before the jobs: a VM that is made in between has a job that this round does not know, and nothing on
+    // its host yet.
+    let vms = validator.store.vms().await?;
     for job in validator.store.jobs().await? {
         let id = job.vm.id.clone();
         if let Err(error) = take(validator, &job).await {
@@ -51,7 +54,7 @@ pub async fn round(validator: &Validator) -> Result<(), Error> {
         }
         busy.push(id);
     }
-    for vm in validator.store.vms().await? {
+    for vm in vms {
         let watched = matches!(vm.state.as_str(), "starting" | "running" | "stopping");
         if watched
             && !busy.contains(&vm.id)

@@ -29,6 +29,23 @@ pub enum Error {
         /// What failed.
         source: casemate_guest_sys::Error,
     },
+    /// A block that was read is not the image's: the disk was changed after it was opened.
+    #[error(
+        "disk {serial}: a block that was read is not the one that the manifest names; the host changed the disk \
+         while it was in use"
+    )]
+    Changed {
+        /// Serial number of the disk.
+        serial: String,
+    },
+    /// The kernel does not say whether the blocks read were the image's.
+    #[error("disk {serial}: {source}")]
+    Unwatched {
+        /// Serial number of the disk.
+        serial: String,
+        /// What failed.
+        source: casemate_guest_sys::Error,
+    },
     /// A folder of the guest cannot be made or emptied.
     #[error("{path}: {source}; is the data volume full?")]
     Folder {
@@ -80,6 +97,23 @@ impl Images {
     /// If `image` was not among those opened.
     pub fn folder(&self, image: &Image) -> &Path {
         &self.opened[&image.disk_serial()]
+    }
+
+    /// Refuses to go on once a block of any image was not the one that the manifest names.
+    ///
+    /// The reader got `EIO`, never the changed block; but a program may take a file that it cannot read for
+    /// one that is not there, so nothing of the workload is to run on.
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::Unwatched`].
+    pub fn check(&self) -> Result<(), Error> {
+        for serial in self.opened.keys() {
+            let met = DeviceMapper::open().and_then(|mapper| mapper.met_corruption(&device_name(serial)));
+            if met.map_err(|source| Error::Unwatched { serial: serial.clone(), source })? {
+                return Err(Error::Changed { serial: serial.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Unmounts and closes all of them, as far as nobody uses them any more.

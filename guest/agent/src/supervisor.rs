@@ -66,6 +66,8 @@ pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
     let images = prepare(&workload)?;
     let run = Run { workload, notices: notices.clone(), lease, schedule, messages, inbox };
     let ended = run.serve_names().and_then(|()| run.to_the_end(&store, &images));
+    // A disk that was changed is the reason for whatever else failed.
+    let ended = images.check().map_err(Error::from).and(ended);
     for service in run.workload.services() {
         service::dissolve(service);
     }
@@ -106,7 +108,7 @@ impl Run {
             service::configure(&self.workload, index, images, data(), &secrets, &own_program)?;
         }
         drop(secrets);
-        self.supervise()
+        self.supervise(images)
     }
 
     /// The values the workload leaves open; `None` if it is to stop before it has them.
@@ -134,7 +136,7 @@ impl Run {
 
     /// Carries out what the schedule says until nothing runs any more. The first reason to stop is
     /// the one that is told. Without a lease there is no grace: another boot may have the volume by now.
-    fn supervise(&self) -> Result<(), Error> {
+    fn supervise(&self, images: &Images) -> Result<(), Error> {
         let mut reason = Ok(());
         let mut forbidden = false;
         let mut actions = self.schedule().advance(clock::uptime_ms());
@@ -178,6 +180,14 @@ impl Run {
                 Some(event) => self.schedule().handle(event, now_ms),
                 None => self.schedule().advance(now_ms),
             };
+            // At least once a second, as long as nothing else ends the guest.
+            if reason.is_ok()
+                && let Err(error) = images.check()
+            {
+                reason = Err(error.into());
+                forbidden = true;
+                actions.extend(self.schedule().handle(Event::Kill, now_ms));
+            }
         }
     }
 
@@ -304,10 +314,14 @@ fn prepare(workload: &Workload) -> Result<Images, Error> {
             system::network(&rules, workload.services().len()).map_err(Error::Network)
         });
         let images = Images::open(&workload.manifest.images)?;
-        service::prepare_volumes(workload, &images, data())?;
-        for service in workload.services() {
-            service::prepare_root(workload, service, &images, data())?;
-        }
+        let made = service::prepare_volumes(workload, &images, data()).and_then(|()| {
+            workload
+                .services()
+                .into_iter()
+                .try_for_each(|service| service::prepare_root(workload, service, &images, data()))
+        });
+        images.check()?;
+        made?;
         network.join().expect("it does not panic")?;
         Ok(images)
     })

@@ -93,6 +93,19 @@ impl DeviceMapper {
         Ok(())
     }
 
+    /// Whether the verity device `name` has met a block that is not its own since it was made.
+    ///
+    /// The kernel answers such a read with `EIO` and remembers it: its status is `V` until then, `C` ever
+    /// after (Documentation/admin-guide/device-mapper/verity.rst). Whatever is not `V` counts as met.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub fn met_corruption(&self, name: &str) -> Result<bool, Error> {
+        let answer =
+            self.request(DM_TABLE_STATUS, "DM_TABLE_STATUS", Request::new(name)?.with_room(STATUS_BYTES))?;
+        Ok(answer.first_status_byte() != b'V')
+    }
+
     fn activate(&self, name: &str, targets: &[Target], access: Access) -> Result<PathBuf, Error> {
         let flags = match access {
             Access::ReadOnly => DM_READONLY_FLAG,
@@ -211,6 +224,18 @@ impl Request {
         Ok(self)
     }
 
+    /// Leaves room behind the header for what the kernel answers.
+    fn with_room(mut self, bytes: usize) -> Self {
+        self.buffer.resize(self.buffer.len() + bytes, 0);
+        self.put_size();
+        self
+    }
+
+    /// Of the first target's status: the text after its `struct dm_target_spec`.
+    fn first_status_byte(&self) -> u8 {
+        self.buffer[DM_IOCTL_BYTES + TARGET_SPEC_BYTES]
+    }
+
     fn device_number(&self) -> u64 {
         let bytes = self.buffer[DEVICE..DEVICE + 8].try_into().expect("eight bytes were sliced");
         // The kernel's huge_encode_dev has the layout of glibc's dev_t below 4096 majors.
@@ -251,6 +276,8 @@ const DM_READONLY_FLAG: u32 = 1;
 const TARGET_NEXT: usize = 20;
 const TARGET_KIND_BYTES: usize = 16;
 const TARGET_SPEC_BYTES: usize = 40;
+/// Room for one target's specification and a short status.
+const STATUS_BYTES: usize = 256;
 
 // _IOWR(0xfd, number, struct dm_ioctl).
 const fn dm_request(number: libc::c_ulong) -> libc::c_ulong {
@@ -260,6 +287,7 @@ const DM_DEV_CREATE: libc::c_ulong = dm_request(3);
 const DM_DEV_REMOVE: libc::c_ulong = dm_request(4);
 const DM_DEV_SUSPEND: libc::c_ulong = dm_request(6);
 const DM_TABLE_LOAD: libc::c_ulong = dm_request(9);
+const DM_TABLE_STATUS: libc::c_ulong = dm_request(12);
 
 #[cfg(test)]
 mod tests {
@@ -270,6 +298,7 @@ mod tests {
         // strace of dmsetup prints DM_DEV_CREATE as 0xc138fd03.
         assert_eq!(DM_DEV_CREATE, 0xc138_fd03);
         assert_eq!(DM_TABLE_LOAD, 0xc138_fd09);
+        assert_eq!(DM_TABLE_STATUS, 0xc138_fd0c);
     }
 
     #[test]
@@ -300,6 +329,15 @@ mod tests {
         assert_eq!(u32_at(TARGET_COUNT), 1);
         assert_eq!(u32_at(DM_IOCTL_BYTES + TARGET_NEXT), 48);
         assert_eq!(&request.buffer[DM_IOCTL_BYTES + 24..][..5], b"zero\0");
+    }
+
+    #[test]
+    fn a_status_is_read_behind_the_target_s_specification() {
+        let mut answer = Request::new("name").unwrap().with_room(STATUS_BYTES);
+        assert_eq!(answer.buffer[DATA_SIZE..DATA_SIZE + 4], (312_u32 + 256).to_ne_bytes());
+        assert_ne!(answer.first_status_byte(), b'V');
+        answer.buffer[312 + 40] = b'V';
+        assert_eq!(answer.first_status_byte(), b'V');
     }
 
     #[test]

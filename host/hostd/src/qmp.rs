@@ -246,8 +246,9 @@ fn parse_event(value: &Value) -> Option<Event> {
             reason: data("/data/reason").and_then(Value::as_str).unwrap_or("unknown").to_owned(),
         }),
         "GUEST_PANICKED" => Some(Event::Panicked),
+        // QEMU leaves `nospace` out where errors are reported to the guest, as here.
         "BLOCK_IO_ERROR" => Some(Event::DiskFailed {
-            no_space: data("/data/nospace").and_then(Value::as_bool).unwrap_or(false),
+            no_space: data("/data/reason").and_then(Value::as_str) == Some("No space left on device"),
         }),
         _ => None,
     }

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
             return Ok(exit::DONE);
         }
         Command::Start => {
-            local::validator(home).await?;
+            local::start(home).await?;
         }
         Command::Status => {}
     }

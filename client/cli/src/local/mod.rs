@@ -145,12 +145,12 @@ pub async fn status(home: &Home) -> Result<Status, Error> {
     Ok(Status { supervisor: supervisor::running(home), services })
 }
 
-/// Ends the supervisor and its services in order; whether it ran.
+/// Ends the supervisor and its services in order, or what a killed supervisor left behind; whether any ran.
 ///
 /// # Errors
 /// [`LocalError::Supervisor`].
 pub async fn stop(home: &Home) -> Result<bool, Error> {
-    let Some(process) = supervisor::running(home) else { return Ok(false) };
+    let Some(process) = supervisor::running(home) else { return Ok(supervisor::end_leftovers(home).await) };
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGTERM)
         .map_err(|errno| LocalError::Supervisor { source: errno.into() })?;
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -220,7 +220,11 @@ fn prepare(home: &Home, command: &mut Command, what: &str) -> Result<Vec<u8>, Er
     if output.status.success() { Ok(output.stdout) } else { Err(failed().into()) }
 }
 
-async fn start(home: &Home) -> Result<(), Error> {
+/// Starts the services under a supervisor, unless one runs, and waits until they answer.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn start(home: &Home) -> Result<(), Error> {
     for service in SERVICES {
         let path = home.socket(service);
         if path.as_os_str().len() > 107 {
@@ -230,6 +234,7 @@ async fn start(home: &Home) -> Result<(), Error> {
     }
     files::make_private_folder(&home.local())?;
     if supervisor::running(home).is_none() {
+        supervisor::end_leftovers(home).await;
         ensure_key_service(home)?;
         spawn_supervisor(home)?;
     }

@@ -4,16 +4,18 @@
 //! it again when it ends, ever more slowly, until it is told to stop.
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use nix::{
     fcntl::{Flock, FlockArg},
     sys::signal::Signal,
+    unistd::Pid,
 };
 use tokio::process::{Child, Command};
 
@@ -60,6 +62,39 @@ pub async fn run(home: &Home) -> Result<(), Error> {
         service.end().await;
     }
     Ok(())
+}
+
+/// Ends services that a killed supervisor left behind: two processes on one state would contradict each other.
+/// VMs go on, and the next host daemon finds them. Whether there were any.
+pub(super) async fn end_leftovers(home: &Home) -> bool {
+    let mut any = false;
+    for service in SERVICES.iter().rev() {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            for process in leftovers(home, service) {
+                any = true;
+                let _ = nix::sys::signal::kill(process, signal);
+            }
+            while !leftovers(home, service).is_empty() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    any
+}
+
+/// Processes of a service on the state of this home.
+fn leftovers(home: &Home, service: &str) -> Vec<Pid> {
+    let (program, state) = (format!("casemate-{service}"), state(home, service));
+    let is_left = |id: &i32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let mut arguments = line.split(|byte| *byte == 0).map(|word| Path::new(OsStr::from_bytes(word)));
+        let named = arguments.next().and_then(Path::file_name) == Some(OsStr::new(&program));
+        named && arguments.any(|argument| argument == state)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(is_left).map(Pid::from_raw).collect()
 }
 
 struct Supervised {
