@@ -27,10 +27,11 @@ pub(crate) fn attack_before_boot(target: &Target, findings: &mut Findings) {
     let good = fs::read(target.host.blob(&digest)).expect("the host has it");
     let mut superblock = good.clone();
     superblock[1024 + 4] ^= 1;
-    // The middle half: contents of files, the program that the service runs among them.
+    // The program that the service runs, from its first block on.
     let mut contents = good;
-    let quarter = contents.len() / BLOCK / 4;
-    contents.chunks_mut(BLOCK).skip(quarter).take(2 * quarter).for_each(|block| block[7] ^= 1);
+    let program = contents.chunks(BLOCK).position(|block| block.starts_with(b"\x7fELF"));
+    let program = program.expect("the image holds a program");
+    contents.chunks_mut(BLOCK).skip(program).take(64).for_each(|block| block[7] ^= 1);
     let attacks = [
         ("an image with another superblock", superblock, "upload the image named in compose.lock again"),
         ("an image whose files have other contents", contents, "is not the one that the manifest names"),

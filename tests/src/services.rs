@@ -51,7 +51,7 @@ impl Services {
             validator: Service::start(
                 "validator",
                 &local,
-                &["--host", &address("hostd-tap"), "--seat", &address("kms-tap")],
+                &["--host", &address("hostd-tap"), "--seat", &address("kms-tap"), "--accept-image-paths"],
             ),
             seat_tap,
             host_tap,
