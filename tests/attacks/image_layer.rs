@@ -39,7 +39,8 @@ pub(crate) fn attack_before_boot(target: &Target, findings: &mut Findings) {
     for (number, (attack, image, because)) in attacks.iter().enumerate() {
         let mut spec = target.spec.clone();
         spec["image_disks"][0]["blob"] = json!(target.host.put(image));
-        let ending = target.run_on_the_newest_disk(&format!("layer-{number}"), spec);
+        // A service counts as started before its program is read.
+        let ending = target.run_to_its_end(&format!("layer-{number}"), spec);
         findings.ending(attack, &ending, "image_refused", because);
     }
 }
