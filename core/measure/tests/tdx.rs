@@ -98,6 +98,20 @@ fn mrtd_is_a_digest_over_pages_added_and_measured() {
     assert_eq!(read.ready_memory(), [(0x80_9000, 0x2000), (0x81_0000, 0x1000)]);
 }
 
+/// Found by the property below: a measured section may be larger in memory than in the file.
+#[test]
+fn pages_beyond_the_bytes_in_the_file_are_measured_as_zeros() {
+    let mut longer = ROWS;
+    (longer[0].1, longer[0].3) = (4096, 5 * 4096);
+    let file = firmware(&longer);
+    let mrtd = |file: &[u8]| TdxFirmware::parse(file).unwrap().mrtd(PageOrder::PageByPage);
+    let mut beyond = file.clone();
+    beyond[2 * 4096] ^= 1;
+    assert_eq!(mrtd(&beyond), mrtd(&file), "what follows the section in the file is not its content");
+    longer[0].3 = 4 * 4096;
+    assert_ne!(mrtd(&firmware(&longer)), mrtd(&file), "each page counts");
+}
+
 #[test]
 fn only_measured_bytes_of_measured_sections_count() {
     let mrtd = |file: &[u8]| TdxFirmware::parse(file).unwrap().mrtd(PageOrder::PageByPage);

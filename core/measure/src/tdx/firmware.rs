@@ -252,11 +252,12 @@ impl Records {
         if !section.measured {
             return;
         }
-        // What is not in the file is zero.
-        let from_file = u64::from(section.file_size).saturating_sub(offset).min(PAGE as u64) as usize;
-        let start = section.file_offset as usize + offset as usize;
+        // What is not in the file is zero: a section may be larger in memory than in the file.
+        let content = &file[section.file_offset as usize..][..section.file_size as usize];
+        let rest = content.get(offset as usize..).unwrap_or_default();
         let mut page = [0; PAGE];
-        page[..from_file].copy_from_slice(&file[start..start + from_file]);
+        let known = rest.len().min(PAGE);
+        page[..known].copy_from_slice(&rest[..known]);
         for (index, chunk) in page.chunks_exact(CHUNK).enumerate() {
             self.record(b"MR.EXTEND", section.address + offset + (index * CHUNK) as u64);
             self.0.update(chunk);
