@@ -80,10 +80,12 @@ struct Turns {
 
 impl Turns {
     fn rows(&self) -> Vec<Row> {
-        let of = |calls: &[Calls], which: fn(&Calls) -> f64| calls.iter().map(which).collect::<Vec<f64>>();
+        type Which = fn(&Calls) -> f64;
+
+        let of = |calls: &[Calls], which: Which| calls.iter().map(which).collect::<Vec<f64>>();
         let keys = of(&self.calls, |calls| calls.release);
         let mut rows = Vec::new();
-        let calls: [(&str, fn(&Calls) -> f64); 5] = [
+        let calls: [(&str, Which); 5] = [
             ("key release: challenge and keys", |calls| calls.challenge + calls.release),
             ("  call for a challenge", |calls| calls.challenge),
             ("  call for keys", |calls| calls.release),

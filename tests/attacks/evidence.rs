@@ -13,8 +13,11 @@ use casemate_tests::{
     tee::{Rsa, Tee, rsa_spki},
 };
 
+type TeeChange = fn(&mut Tee);
+type RequestChange = fn(&mut ReleaseRequest);
+
 /// What the attacker's machine does differently, and the check that it meets.
-const MACHINES: &[(&str, fn(&mut Tee), &str)] = &[
+const MACHINES: &[(&str, TeeChange, &str)] = &[
     ("another image", |tee| tee.report.measurement = [0x4e; 48].into(), "policy.image.measurements"),
     ("another workload in HOST_DATA", |tee| tee.report.host_data = [0x58; 32].into(), "caller.workload"),
     ("a guest that its host may debug", |tee| tee.report.policy = bits(1 << 19), "policy.guest_policy.debug"),
@@ -116,7 +119,7 @@ fn evidence_and_challenges_are_good_for_one_request_of_one_vm() {
 }
 
 /// Fields that the evidence must cover.
-const CHANGES: &[(&str, fn(&mut ReleaseRequest))] = &[
+const CHANGES: &[(&str, RequestChange)] = &[
     ("evidence under another boot's name", |request| request.boot_id = [9; 16].into()),
     ("evidence for fewer keys", |request| drop(request.keys.pop())),
     ("evidence for another proposed salt", |request| request.keys[0].salt_digest = Some([9; 32].into())),

@@ -19,9 +19,12 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// How a guest ends, and the seat's word in it.
+type Said = (FailureCode, &'static str);
+
 /// What a guest says whose seat was killed at a call, before or after its decision. Each of the other points, and
 /// moments within them: `kill_seat.rs`.
-const SEAT: &[(usize, When, Option<(FailureCode, &str)>)] = &[
+const SEAT: &[(usize, When, Option<Said>)] = &[
     // The answer was lost with the process: the guest asks again, and boots.
     (1, When::After, None),
     // The challenge died with its process.

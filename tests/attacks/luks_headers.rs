@@ -160,8 +160,9 @@ fn each_hostile_header_is_refused_although_its_mac_is_good() {
 
 #[test]
 fn headers_of_another_size_are_refused_although_their_mac_is_good() {
+    type Change = fn(&mut [u8]);
     type Refused = fn(&LuksError) -> bool;
-    let sizes: &[(&str, fn(&mut [u8]), Refused)] = &[
+    let sizes: &[(&str, Change, Refused)] = &[
         (
             "a header of 4 MiB in an area of 1 MiB",
             |header| resize(header, 4 << 20),

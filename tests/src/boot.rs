@@ -430,10 +430,10 @@ impl Handler for Relay {
 
     fn notice(&self, body: Vec<u8>) {
         let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Ok(notice) = from_cbor(&body, Progress::MAXIMUM_BYTES) {
-            if self.notices.lock().expect("no panic holds it").send((at, notice)).is_err() {
-                self.ended.store(true, Ordering::Relaxed);
-            }
+        if let Ok(notice) = from_cbor(&body, Progress::MAXIMUM_BYTES)
+            && self.notices.lock().expect("no panic holds it").send((at, notice)).is_err()
+        {
+            self.ended.store(true, Ordering::Relaxed);
         }
     }
 }

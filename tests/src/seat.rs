@@ -219,7 +219,7 @@ impl World {
     /// Stays below the seat's limit of calls.
     fn pace(&self) {
         self.calls.set(self.calls.get() + 1);
-        if self.calls.get() % 100 == 0 {
+        if self.calls.get().is_multiple_of(100) {
             std::thread::sleep(Duration::from_secs(1));
         }
     }

@@ -44,9 +44,9 @@ pub enum AppError {
         /// The file.
         path: PathBuf,
         /// Owner in the genesis.
-        expected: PublicKey,
+        expected: Box<PublicKey>,
         /// This person's key.
-        found: PublicKey,
+        found: Box<PublicKey>,
     },
     /// Another key service than the app's volumes and secrets were entrusted to.
     #[error("this app uses key service {expected}, the validator names {found}")]
@@ -80,7 +80,12 @@ impl App {
         if path.exists() {
             let app = Self::open(folder)?;
             if app.genesis.owner != *owner {
-                return Err(AppError::OtherOwner { path, expected: app.genesis.owner, found: *owner }.into());
+                return Err(AppError::OtherOwner {
+                    path,
+                    expected: Box::new(app.genesis.owner),
+                    found: Box::new(*owner),
+                }
+                .into());
             }
             return Ok(app);
         }

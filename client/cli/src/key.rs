@@ -138,10 +138,10 @@ pub fn public(home: &Home) -> Result<PublicKey, Error> {
 /// [`KeyError`].
 pub fn unlock(home: &Home) -> Result<SigningKey, Error> {
     let stored = read(home)?;
-    if let Some(wrapping) = remembered(home, &stored) {
-        if let Ok(key) = open(&stored, &wrapping) {
-            return Ok(key);
-        }
+    if let Some(wrapping) = remembered(home, &stored)
+        && let Ok(key) = open(&stored, &wrapping)
+    {
+        return Ok(key);
     }
     let passphrase = match passphrase_from_environment() {
         Some(passphrase) => passphrase,

@@ -109,15 +109,15 @@ impl Project {
                 root_hash: converted.root_hash,
                 data_blocks: converted.data_blocks,
             };
-            if let Some(locked) = self.locked(service, &found.reference, pins) {
-                if locked.root_hash != found.root_hash || locked.data_blocks != found.data_blocks {
-                    return Err(LockError::RootHash {
-                        service: service.clone(),
-                        found: found.root_hash,
-                        locked: locked.root_hash,
-                    }
-                    .into());
+            if let Some(locked) = self.locked(service, &found.reference, pins)
+                && (locked.root_hash != found.root_hash || locked.data_blocks != found.data_blocks)
+            {
+                return Err(LockError::RootHash {
+                    service: service.clone(),
+                    found: found.root_hash,
+                    locked: locked.root_hash,
                 }
+                .into());
             }
             self.lock.image.insert(service.clone(), found);
             note(service, &converted);

@@ -167,7 +167,7 @@ fn the_startup_locality_is_stated_once_and_first() {
     };
     let separator = event(4, &[0; 4]);
     assert_eq!(replay(&[locality(3), separator.clone()]).expect("good").startup_locality, Some(3));
-    assert_ne!(replay(&[locality(3), separator.clone()]), replay(&[separator.clone()]));
+    assert_ne!(replay(&[locality(3), separator.clone()]), replay(std::slice::from_ref(&separator)));
     assert_eq!(replay(&[locality(2)]), Err(ReplayError::StartupLocality { event: 1, found: vec![2] }));
     assert_eq!(replay(&[locality(3), locality(3)]), Err(ReplayError::StartupLocalityTwice { event: 2 }));
     assert_eq!(replay(&[separator, locality(3)]), Err(ReplayError::StartupLocalityLate { event: 2 }));

@@ -147,8 +147,8 @@ impl<'a> PeFile<'a> {
     /// [`PeError::Overlap`], [`PeError::Signatures`].
     pub fn authenticode(&self) -> Result<Sha384, PeError> {
         let mut hashed = Vec::with_capacity(self.bytes.len());
-        let mut skipped = vec![self.checksum..self.checksum + 4];
-        skipped.extend(self.signatures_entry.map(|entry| entry..entry + 8));
+        let signatures = self.signatures_entry.map(|entry| entry..entry + 8);
+        let skipped = std::iter::once(self.checksum..self.checksum + 4).chain(signatures);
         let mut at = 0;
         for range in skipped {
             hashed.extend_from_slice(&self.bytes[at..range.start]);

@@ -74,7 +74,8 @@ fn the_term_is_what_all_seats_grant() {
 #[test]
 fn each_changed_field_has_its_own_fault() {
     type Change = fn(&mut Lease);
-    let table: [(Change, fn(&LeaseFault) -> bool); 9] = [
+    type Expected = fn(&LeaseFault) -> bool;
+    let table: [(Change, Expected); 9] = [
         (|l| l.kms_id = [9; 32].into(), |f| matches!(f, LeaseFault::OtherService { .. })),
         (|l| l.roster_digest = [9; 32].into(), |f| matches!(f, LeaseFault::OtherRoster { .. })),
         (|l| l.key_epoch = 2, |f| matches!(f, LeaseFault::OtherKeyEpoch { expected: 3, found: 2 })),

@@ -304,7 +304,8 @@ mod tests {
     fn every_input_changes_the_key() {
         let secrets = &seats(1, 1)[0];
         let base = secrets.share(&input());
-        let changed: [(&str, fn(&mut KeyInput)); 9] = [
+        type Change = fn(&mut KeyInput);
+        let changed: [(&str, Change); 9] = [
             ("trust class", |x| x.trust_class = TrustClass::Real),
             ("kms id", |x| x.kms_id = [9; 32].into()),
             ("key epoch", |x| x.key_epoch = 2),

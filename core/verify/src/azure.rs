@@ -42,9 +42,9 @@ pub enum BindingError {
     )]
     ReportData {
         /// In the TEE's report.
-        found: ReportData,
+        found: Box<ReportData>,
         /// Of the runtime data.
-        expected: ReportData,
+        expected: Box<ReportData>,
     },
     /// The runtime data cannot be read.
     #[error(transparent)]
@@ -73,7 +73,7 @@ impl GenuineRuntimeData {
     pub(crate) fn bound(hcl: &HclReport, found: &ReportData) -> Result<Self, BindingError> {
         let expected = hcl.binding();
         if *found != expected {
-            return Err(BindingError::ReportData { found: *found, expected });
+            return Err(BindingError::ReportData { found: Box::new(*found), expected: Box::new(expected) });
         }
         let runtime = hcl.runtime()?;
         let key = runtime.key(RuntimeData::ATTESTATION_KEY);

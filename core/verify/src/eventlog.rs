@@ -74,9 +74,9 @@ pub enum GenuineLogError {
         /// The register.
         register: u32,
         /// By the log.
-        found: Digest,
+        found: Box<Digest>,
         /// Signed.
-        expected: Digest,
+        expected: Box<Digest>,
     },
 }
 
@@ -135,7 +135,12 @@ pub fn authenticate_log(
         if found == expected {
             explained.insert(register);
         } else if is_required(&register) {
-            return Err(GenuineLogError::Mismatch { bank, register, found, expected });
+            return Err(GenuineLogError::Mismatch {
+                bank,
+                register,
+                found: Box::new(found),
+                expected: Box::new(expected),
+            });
         } else {
             unexplained.insert(register);
         }

@@ -65,13 +65,13 @@ impl Verifier<'_> {
     ) -> Appraisal {
         let platform = match platform(bundle) {
             Ok(platform) => platform,
-            Err(failed) => return self.hearsay(Outcome::NotGenuine, failed),
+            Err(failed) => return self.hearsay(Outcome::NotGenuine, *failed),
         };
         if !self.policy.has_rules(platform) {
             return self.hearsay(Outcome::Refused, rule::no_rules(platform));
         }
         let manifest = bundle.manifest().map(sha256);
-        let genuine: Result<Box<dyn Genuine>, Node> = match platform {
+        let genuine: Result<Box<dyn Genuine>, Box<Node>> = match platform {
             Platform::Snp => {
                 let elsewhere = endorsements.and_then(|endorsements| endorsements.snp.as_ref());
                 self.authenticate_snp(bundle, elsewhere, now_ms).map(|genuine| Box::new(genuine) as _)
@@ -100,7 +100,7 @@ impl Verifier<'_> {
             .and_then(|report| self.authenticate_report(report, endorsements, now_ms));
         match genuine {
             Ok(genuine) => self.policy.appraise(&genuine, expectations, self.accept_simulated, now_ms),
-            Err(failed) => self.hearsay(Outcome::NotGenuine, failed),
+            Err(failed) => self.hearsay(Outcome::NotGenuine, *failed),
         }
     }
 
@@ -114,7 +114,7 @@ impl Verifier<'_> {
     ) -> Appraisal {
         let quote = match Quote::parse(quote) {
             Ok(quote) => quote,
-            Err(error) => return self.hearsay(Outcome::NotGenuine, intel::unreadable_quote(&error)),
+            Err(error) => return self.hearsay(Outcome::NotGenuine, *intel::unreadable_quote(&error)),
         };
         let platform = platform_of(&quote);
         if !self.policy.has_rules(platform) {
@@ -126,7 +126,7 @@ impl Verifier<'_> {
 
     fn appraise(
         &self,
-        genuine: Result<Box<dyn Genuine>, Node>,
+        genuine: Result<Box<dyn Genuine>, Box<Node>>,
         manifest: Option<Sha256>,
         expectations: &Expectations,
         now_ms: u64,
@@ -139,7 +139,7 @@ impl Verifier<'_> {
                 self.accept_simulated,
                 now_ms,
             ),
-            Err(failed) => self.hearsay(Outcome::NotGenuine, failed),
+            Err(failed) => self.hearsay(Outcome::NotGenuine, *failed),
         }
     }
 
@@ -148,7 +148,7 @@ impl Verifier<'_> {
         bundle: &Bundle,
         elsewhere: Option<&snp::Endorsements>,
         now_ms: u64,
-    ) -> Result<snp::Genuine, Node> {
+    ) -> Result<snp::Genuine, Box<Node>> {
         let report = bundle.snp_report().expect("the bundle was found to hold a report");
         let report = Report::parse(report).map_err(|error| snp::unreadable_report(&error))?;
         let carried =
@@ -162,7 +162,7 @@ impl Verifier<'_> {
         report: Report,
         endorsements: &snp::Endorsements,
         now_ms: u64,
-    ) -> Result<snp::Genuine, Node> {
+    ) -> Result<snp::Genuine, Box<Node>> {
         snp::authenticate(report, endorsements, self.roots, now_ms, self.provider)
             .map_err(|error| snp::not_genuine(&error))
     }
@@ -173,7 +173,7 @@ impl Verifier<'_> {
         platform: Platform,
         elsewhere: Option<&Collateral>,
         now_ms: u64,
-    ) -> Result<Box<dyn Genuine>, Node> {
+    ) -> Result<Box<dyn Genuine>, Box<Node>> {
         let bytes = bundle.tdx_quote().or(bundle.sgx_quote()).expect("the bundle was found to hold a quote");
         let quote = Quote::parse(bytes).map_err(|error| intel::unreadable_quote(&error))?;
         if platform_of(&quote) != platform {
@@ -190,7 +190,7 @@ impl Verifier<'_> {
         quote: Quote,
         collateral: &Collateral,
         now_ms: u64,
-    ) -> Result<Box<dyn Genuine>, Node> {
+    ) -> Result<Box<dyn Genuine>, Box<Node>> {
         let genuine: Result<Box<dyn Genuine>, _> = match quote.body() {
             Body::Tdx(_) => tdx::authenticate(quote, collateral, self.roots, now_ms, self.provider)
                 .map(|genuine| Box::new(genuine) as _),
@@ -230,7 +230,7 @@ impl Verifier<'_> {
 }
 
 /// The one platform whose evidence a bundle holds.
-fn platform(bundle: &Bundle) -> Result<Platform, Node> {
+fn platform(bundle: &Bundle) -> Result<Platform, Box<Node>> {
     let found: Vec<Platform> = bundle
         .items()
         .iter()

@@ -109,7 +109,12 @@ fn check_against_registers(vector: &Vector, log: &EventLog, replay: &Replay) {
         let expected = value.extend(&[0]);
         other.insert((bank, register), expected);
         let answer = authenticate_log(log.clone(), &SignedRegisters::of(other), Required::All);
-        let mismatch = GenuineLogError::Mismatch { bank, register, found: value, expected };
+        let mismatch = GenuineLogError::Mismatch {
+            bank,
+            register,
+            found: Box::new(value),
+            expected: Box::new(expected),
+        };
         assert_eq!(answer, Err(mismatch), "{}", vector.name);
     }
 }

@@ -125,7 +125,10 @@ fn each_field_of_a_quote_has_its_own_refusal() {
         (
             "qualifiedSigner",
             other_signer,
-            Refusal::Quote(QuoteError::QualifiedSigner { found: found_name, expected: own_name }),
+            Refusal::Quote(QuoteError::QualifiedSigner {
+                found: Box::new(found_name),
+                expected: Box::new(own_name),
+            }),
         ),
         ("extraData", [&[0, 32][..], &[0x5B; 32]].concat(), Refusal::Nonce),
         (

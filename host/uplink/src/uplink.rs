@@ -109,7 +109,7 @@ impl Guest {
                         return Ok(());
                     }
                     for frame in received {
-                        self.from_guest(frame);
+                        self.take_from_guest(frame);
                     }
                 }
                 Some(event) = happened.recv() => self.handle(event),
@@ -120,7 +120,7 @@ impl Guest {
         }
     }
 
-    fn from_guest(&mut self, frame: Vec<u8>) {
+    fn take_from_guest(&mut self, frame: Vec<u8>) {
         let Some((sender, packet)) = packet::read(&frame) else { return };
         self.mac = Some(sender);
         match packet {

@@ -413,7 +413,8 @@ async fn an_older_revocation_list_never_takes_the_place_of_a_newer_one() {
 async fn a_list_that_is_not_the_roots_or_not_current_is_not_kept() {
     let world = World::new(Product::Genoa).await;
     let good = ListParts::new(&world.tee.root.subject);
-    let wrong: [(&str, fn(&mut ListParts)); 4] = [
+    type Change = fn(&mut ListParts);
+    let wrong: [(&str, Change); 4] = [
         ("signer", |list| list.signer = Rsa::Other),
         ("issuer", |list| list.issuer = "another root".to_owned()),
         ("expired", |list| list.next_update_ms = NOW_MS - DAY_MS),

@@ -174,7 +174,7 @@ fn qemu_version() -> Option<Finding> {
 
 fn disk(path: &Path) -> Finding {
     let free = nix::sys::statvfs::statvfs(path)
-        .map(|found| found.blocks_available() as u64 * found.fragment_size() as u64)
+        .map(|found| found.blocks_available() * found.fragment_size())
         .unwrap_or_default();
     let (state, advice) = match free {
         0..2_147_483_648 => (State::Missing, "at least 2 GiB are needed; set CASEMATE_HOME elsewhere"),

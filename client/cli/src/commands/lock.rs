@@ -37,7 +37,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
             output.step("Image", &format!("{service}: root hash {digest}, {bytes}"));
         })
         .await?;
-    output.answer(&project.lock, || String::new());
+    output.answer(&project.lock, String::new);
     output.step("Locked", &project.folder.join("compose.lock").display().to_string());
     Ok(exit::DONE)
 }

@@ -29,12 +29,11 @@ const MAXIMUM_BLOB_BYTES: u64 = 16 << 30;
 pub async fn fetch(home: &Home, reference: &Reference, pinned: Option<Sha256>) -> Result<Image, Error> {
     let layout = Layout::of_blobs(&home.registry_cache());
     let name = reference.whole();
-    if let Some(digest) = pinned {
-        if let Ok(image) = layout.image_of(digest, &name) {
-            if image.layers.iter().all(|layer| layout.blob(&layer.digest).is_file()) {
-                return Ok(image);
-            }
-        }
+    if let Some(digest) = pinned
+        && let Ok(image) = layout.image_of(digest, &name)
+        && image.layers.iter().all(|layer| layout.blob(&layer.digest).is_file())
+    {
+        return Ok(image);
     }
     let client = Client::new(ClientConfig::default());
     let auth = credentials();

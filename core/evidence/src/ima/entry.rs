@@ -137,9 +137,9 @@ pub enum EntryError {
     #[error("the template hash is {found}, that of the fields is {expected}; the entry was changed")]
     TemplateHashMismatch {
         /// In the list.
-        found: Digest,
+        found: Box<Digest>,
         /// Of the fields.
-        expected: Digest,
+        expected: Box<Digest>,
     },
 }
 
@@ -253,7 +253,7 @@ impl Entry {
         if self.is_violation() || found == expected {
             Ok(())
         } else {
-            Err(EntryError::TemplateHashMismatch { found, expected })
+            Err(EntryError::TemplateHashMismatch { found: Box::new(found), expected: Box::new(expected) })
         }
     }
 

@@ -66,9 +66,9 @@ pub enum GenuineListError {
         /// How many entries there are.
         entries: usize,
         /// After all of them.
-        found: Digest,
+        found: Box<Digest>,
         /// Quoted.
-        expected: Digest,
+        expected: Box<Digest>,
     },
     /// An entry contradicts itself.
     #[error("entry {number}: {source}")]
@@ -108,9 +108,9 @@ pub enum BootAggregateError {
     #[error("the boot aggregate is {found}, the quoted PCRs give {expected}: the list is of another boot")]
     Mismatch {
         /// In the list.
-        found: Digest,
+        found: Box<Digest>,
         /// Over PCR 0 to 9.
-        expected: Digest,
+        expected: Box<Digest>,
     },
 }
 
@@ -149,7 +149,12 @@ pub fn authenticate_list(
         }
     }
     let found = list.replay(pcr, first, BankRule::OwnDigest).last().unwrap_or(first);
-    Err(GenuineListError::Mismatch { pcr, entries: list.entries.len(), found, expected })
+    Err(GenuineListError::Mismatch {
+        pcr,
+        entries: list.entries.len(),
+        found: Box::new(found),
+        expected: Box::new(expected),
+    })
 }
 
 impl GenuineList {
@@ -195,7 +200,11 @@ impl GenuineList {
             return Ok(());
         }
         let expected = boot_aggregate(pcrs, *bank, 9)?;
-        if found == expected { Ok(()) } else { Err(BootAggregateError::Mismatch { found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(BootAggregateError::Mismatch { found: Box::new(found), expected: Box::new(expected) })
+        }
     }
 }
 

@@ -7,24 +7,24 @@ use super::collateral::{CollateralFileError, Document, DocumentError};
 use super::quote::AuthenticateError;
 use crate::verdict::{Code, Comparison, Node, Value, not_genuine as failed};
 
-pub(crate) fn unreadable_quote(error: &QuoteError) -> Node {
+pub(crate) fn unreadable_quote(error: &QuoteError) -> Box<Node> {
     broken(Code::QuoteFormat, error)
 }
 
-pub(crate) fn missing_collateral() -> Node {
+pub(crate) fn missing_collateral() -> Box<Node> {
     failed(Code::CollateralPresent, "missing", Comparison::Equal, "Intel's collateral of the platform")
 }
 
-pub(crate) fn unreadable_collateral(error: &CollateralFileError) -> Node {
+pub(crate) fn unreadable_collateral(error: &CollateralFileError) -> Box<Node> {
     broken(Code::CollateralFormat, error)
 }
 
-pub(crate) fn wrong_tee(found: &'static str, expected: &'static str) -> Node {
+pub(crate) fn wrong_tee(found: &'static str, expected: &'static str) -> Box<Node> {
     failed(Code::QuoteTee, found, Comparison::Equal, expected)
 }
 
 /// One check per way of not being genuine, with what was found and what the evidence itself demands.
-pub(crate) fn not_genuine(error: &AuthenticateError) -> Node {
+pub(crate) fn not_genuine(error: &AuthenticateError) -> Box<Node> {
     use AuthenticateError as E;
     let equal = Comparison::Equal;
     match error {
@@ -59,7 +59,7 @@ pub(crate) fn not_genuine(error: &AuthenticateError) -> Node {
     }
 }
 
-fn broken_document(error: &DocumentError) -> Node {
+fn broken_document(error: &DocumentError) -> Box<Node> {
     use DocumentError as E;
     let signature = |document: &Document| match document {
         Document::TcbInfo => Code::TcbInfoSignature,
@@ -83,7 +83,7 @@ fn broken_document(error: &DocumentError) -> Node {
     }
 }
 
-fn broken_chain(error: &ChainError) -> Node {
+fn broken_chain(error: &ChainError) -> Box<Node> {
     use ChainError as E;
     match error {
         E::UntrustedRoot { found, .. } => {
@@ -117,6 +117,6 @@ fn broken_chain(error: &ChainError) -> Node {
     }
 }
 
-fn broken(code: Code, error: &dyn std::error::Error) -> Node {
+fn broken(code: Code, error: &dyn std::error::Error) -> Box<Node> {
     failed(code, error.to_string(), Comparison::Equal, Value::Nothing)
 }

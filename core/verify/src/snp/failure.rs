@@ -5,11 +5,11 @@ use casemate_evidence::snp::ReportError;
 use super::{AuthenticateError, ChainError, EndorsementsError};
 use crate::verdict::{Code, Comparison, Node, Value, not_genuine as failed};
 
-pub(crate) fn unreadable_report(error: &ReportError) -> Node {
+pub(crate) fn unreadable_report(error: &ReportError) -> Box<Node> {
     failed(Code::ReportFormat, error.to_string(), Comparison::Equal, Value::Nothing)
 }
 
-pub(crate) fn missing_endorsements() -> Node {
+pub(crate) fn missing_endorsements() -> Box<Node> {
     failed(
         Code::EndorsementsPresent,
         "missing",
@@ -18,12 +18,12 @@ pub(crate) fn missing_endorsements() -> Node {
     )
 }
 
-pub(crate) fn unreadable_endorsements(error: &EndorsementsError) -> Node {
+pub(crate) fn unreadable_endorsements(error: &EndorsementsError) -> Box<Node> {
     failed(Code::EndorsementsFormat, error.to_string(), Comparison::Equal, Value::Nothing)
 }
 
 /// One check per way of not being genuine, with what was found and what the evidence itself demands.
-pub(crate) fn not_genuine(error: &AuthenticateError) -> Node {
+pub(crate) fn not_genuine(error: &AuthenticateError) -> Box<Node> {
     use AuthenticateError as E;
     match error {
         E::Chain(error) => broken_chain(error),
@@ -51,7 +51,7 @@ pub(crate) fn not_genuine(error: &AuthenticateError) -> Node {
     }
 }
 
-fn broken_chain(error: &ChainError) -> Node {
+fn broken_chain(error: &ChainError) -> Box<Node> {
     use ChainError as E;
     match error {
         E::UntrustedRoot { found, .. } => {

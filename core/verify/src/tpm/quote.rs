@@ -34,9 +34,9 @@ pub enum QuoteError {
     #[error("the quote names signer {found}, expected {expected}")]
     QualifiedSigner {
         /// In the quote.
-        found: Name,
+        found: Box<Name>,
         /// Computed from the key's public area and its parents'.
-        expected: Name,
+        expected: Box<Name>,
     },
     /// A quote over no PCR.
     #[error("the quote selects no PCR; it proves nothing about software")]
@@ -76,9 +76,9 @@ pub enum CertifyError {
     #[error("the certification is of object {found}, expected {expected}")]
     Object {
         /// Name in the certification.
-        found: Name,
+        found: Box<Name>,
         /// Name of the public area that came along.
-        expected: Name,
+        expected: Box<Name>,
     },
     /// The object is not an attestation key.
     #[error("the certified key: {0}")]
@@ -133,7 +133,7 @@ pub fn authenticate_certify(
     key.verify(attest.as_bytes(), signature, provider)?;
     let expected = public.name();
     if name != expected {
-        return Err(CertifyError::Object { found: name, expected });
+        return Err(CertifyError::Object { found: Box::new(name), expected: Box::new(expected) });
     }
     Ok(AttestationKey::of_public_area(public, Voucher::AttestationKey { by: key.name() })?)
 }
@@ -193,7 +193,7 @@ impl GenuineQuote {
         if found == *expected {
             Ok(())
         } else {
-            Err(QuoteError::QualifiedSigner { found, expected: *expected })
+            Err(QuoteError::QualifiedSigner { found: Box::new(found), expected: Box::new(*expected) })
         }
     }
 }

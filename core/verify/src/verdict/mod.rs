@@ -267,8 +267,8 @@ pub(crate) fn not_genuine(
     found: impl Into<Value>,
     comparison: Comparison,
     expected: impl Into<Value>,
-) -> Node {
-    Node::check(code, false, found, comparison, expected, Source::Evidence)
+) -> Box<Node> {
+    Box::new(Node::check(code, false, found, comparison, expected, Source::Evidence))
 }
 
 impl NotEstablished {

@@ -127,7 +127,7 @@ pub fn pem_blocks(text: &str) -> Vec<Vec<u8>> {
         let block = &rest[start..];
         let marker = block.find("-----END ").expect("a PEM block ends");
         let end = marker + block[marker..].find('\n').unwrap_or(block.len() - marker);
-        let (_, der) = der::pem::decode_vec(block[..end].as_bytes()).expect("a PEM block is well formed");
+        let (_, der) = der::pem::decode_vec(&block.as_bytes()[..end]).expect("a PEM block is well formed");
         blocks.push(der);
         rest = &block[end..];
     }

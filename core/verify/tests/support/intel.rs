@@ -78,8 +78,8 @@ pub struct Platform {
 /// What runs on the platform.
 #[derive(Debug, Clone)]
 pub enum Guest {
-    Tdx(tdx::ReportBuilder),
-    Sgx(sgx::ReportBuilder),
+    Tdx(Box<tdx::ReportBuilder>),
+    Sgx(Box<sgx::ReportBuilder>),
 }
 
 /// A software platform with one guest.
@@ -118,7 +118,7 @@ impl Machine {
         report.rtmr = [0x40, 0x41, 0x42, 0x43].map(|byte| Measurement::from([byte; 48]));
         report.report_data = [0x77; 64].into();
         report.service_td = Some(tdx::ServiceTd { tee_tcb_svn_2: svn, mr_service_td: [0; 48].into() });
-        Self::new(Tee::Tdx, Guest::Tdx(report), QuoteVersion::V5)
+        Self::new(Tee::Tdx, Guest::Tdx(report.into()), QuoteVersion::V5)
     }
 
     /// A platform that is up to date, with an enclave.
@@ -127,7 +127,7 @@ impl Machine {
         report.isv_prod_id = 7;
         report.isv_svn = 3;
         report.report_data = [0x77; 64].into();
-        Self::new(Tee::Sgx, Guest::Sgx(report), QuoteVersion::V3)
+        Self::new(Tee::Sgx, Guest::Sgx(report.into()), QuoteVersion::V3)
     }
 
     fn new(tee: Tee, guest: Guest, version: QuoteVersion) -> Self {
