@@ -140,7 +140,8 @@ impl Content {
         let trimmed = file.bytes.trim_ascii();
         let decoded;
         let (kind, bytes) = match Kind::of(file.bytes) {
-            Some(kind @ (Kind::Certificates | Kind::RevocationList)) => (kind, trimmed),
+            // Binary data may end in any byte; only text has line breaks around it.
+            Some(kind) if file.bytes.starts_with(b"-----BEGIN ") => (kind, trimmed),
             Some(kind) => (kind, file.bytes),
             None => {
                 decoded = from_text(trimmed).ok_or_else(|| Error::Unknown { name: name() })?;

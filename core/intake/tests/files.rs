@@ -121,6 +121,16 @@ fn what_does_not_belong_together_is_refused_by_name() {
     assert!(matches!(sort(&many), Err(Error::TooMany { found: 33, maximum: 32 })));
 }
 
+/// The last byte of a signature is any byte, one that text would call white among them.
+#[test]
+fn binary_certificates_keep_their_last_byte() {
+    let tee = tee();
+    let mut signed_anew = std::iter::repeat_with(|| parts(&tee)).take(2000);
+    let white = |parts: &[Vec<u8>; 5]| parts[1].last().is_some_and(u8::is_ascii_whitespace);
+    let parts = signed_anew.find(white).expect("one signature in forty ends so");
+    assert_eq!(outcome(&tee, &parts), Outcome::Verified);
+}
+
 #[test]
 fn a_report_without_certificates_is_judged_and_not_genuine() {
     let tee = tee();
