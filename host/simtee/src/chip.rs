@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use casemate_crypto::P384Signature;
 use casemate_evidence::snp::{Leaf, Product, TcbVersion};
 
-use crate::certificate::{self, Statement};
+use crate::certificate::{self, Issuer, Statement};
 use crate::error::Error;
 use crate::root::{Root, intermediate_subject, leaf_subject, lower, write_private, write_public};
 
@@ -66,7 +66,7 @@ fn certify(root: &Root, product: Product, tcb: TcbVersion, key: &EcdsaKeyPair) -
         years: 7,
         extensions,
     };
-    certificate::sign(statement, &root.intermediate_key)
+    certificate::sign(statement, Issuer::Rsa(&root.intermediate_key))
 }
 
 /// Puts a whole file at `path` unless one is there: two processes that start together agree on one.

@@ -4,8 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use casemate_evidence::snp::PolicyBitsError;
+use casemate_evidence::tdx::AttributesError;
+use casemate_measure::kernel_hashes::KernelError;
 use casemate_measure::ovmf::FirmwareError;
+use casemate_measure::pe::PeError;
 use casemate_measure::snp::LaunchError;
+use casemate_measure::tdx::firmware::TdxFirmwareError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,29 @@ pub enum Error {
         /// Why.
         source: FirmwareError,
     },
+    /// The firmware starts no trust domain.
+    #[error("firmware {}: {source}", path.display())]
+    TdxFirmware {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TdxFirmwareError,
+    },
+    /// The firmware has no place for what the host says of memory.
+    #[error("firmware {} has no section for the hand-off block; use an OVMF built for TDX", path.display())]
+    NoHandOff {
+        /// The file.
+        path: PathBuf,
+    },
+    /// QEMU starts no such kernel directly.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// UEFI starts no such kernel.
+    #[error("the kernel is no program of UEFI: {0}; use one with an EFI stub")]
+    Program(#[from] PeError),
+    /// No attributes of a trust domain.
+    #[error(transparent)]
+    Attributes(#[from] AttributesError),
     /// The launch cannot be measured.
     #[error(transparent)]
     Launch(#[from] LaunchError),

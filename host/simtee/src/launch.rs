@@ -62,8 +62,8 @@ impl Launch {
         let launch = SnpLaunch {
             firmware: &firmware,
             kernel: Kernel::Measured(KernelHashes {
-                kernel: file_digest(&self.kernel)?,
-                initrd: file_digest(&self.initrd)?,
+                kernel: sha256_of(&self.kernel)?,
+                initrd: sha256_of(&self.initrd)?,
                 cmdline: cmdline_digest(&self.cmdline),
             }),
             vcpus: self.vcpus,
@@ -144,7 +144,7 @@ impl FromStr for TcbArgument {
     }
 }
 
-fn read_whole(path: &Path, maximum: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_whole(path: &Path, maximum: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io("open", path))?;
     file.take(maximum + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
@@ -154,20 +154,32 @@ fn read_whole(path: &Path, maximum: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn file_digest(path: &Path) -> Result<Sha256, Error> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(Error::io("read", path))? {
-            0 => break,
-            length => context.update(&buffer[..length]),
-        }
-    }
-    Ok(Sha256::try_from(context.finish().as_ref()).expect("SHA-256 has 32 bytes"))
+fn sha256_of(path: &Path) -> Result<Sha256, Error> {
+    let (digest, _) = digest_file(path, &digest::SHA256)?;
+    Ok(Sha256::try_from(digest.as_ref()).expect("SHA-256 has 32 bytes"))
 }
 
-fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
+/// Digest of a file of any size, and its length in bytes.
+pub(crate) fn digest_file(
+    path: &Path,
+    algorithm: &'static digest::Algorithm,
+) -> Result<(digest::Digest, u64), Error> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut context = digest::Context::new(algorithm);
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        match file.read(&mut buffer).map_err(Error::io("read", path))? {
+            0 => return Ok((context.finish(), total)),
+            length => {
+                context.update(&buffer[..length]);
+                total += length as u64;
+            }
+        }
+    }
+}
+
+pub(crate) fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

@@ -16,8 +16,9 @@ use casemate_evidence::snp::Product;
 use der::{Decode as _, Encode as _, EncodePem as _};
 use serde::Serialize;
 
-use crate::certificate::{self, Statement};
+use crate::certificate::{self, Issuer, Statement};
 use crate::error::Error;
+use crate::tdx::{Platform, root_common_name};
 
 /// A simulated root and its chip.
 pub(crate) struct Root {
@@ -36,7 +37,11 @@ pub(crate) struct Summary {
     pub(crate) key_digest: Sha256,
     /// CHIP_ID in reports of Milan and Genoa; of Turin the first 8 bytes.
     pub(crate) chip_id: ChipId,
-    /// Folder of the certificates.
+    /// Common name of the root in place of Intel's.
+    pub(crate) intel_name: String,
+    /// SHA-256 of its `SubjectPublicKeyInfo`.
+    pub(crate) intel_key_digest: Sha256,
+    /// Folder of the certificates of the ARK, the ASKs and the chip.
     pub(crate) public: PathBuf,
 }
 
@@ -69,8 +74,11 @@ impl Root {
         })
     }
 
-    pub(crate) fn summary(&self) -> Result<Summary, Error> {
+    pub(crate) fn summary(&self, platform: &Platform) -> Result<Summary, Error> {
+        let intel_key_digest = platform.root_key_digest()?;
         Ok(Summary {
+            intel_name: root_common_name(&intel_key_digest),
+            intel_key_digest,
             name: root_name(&self.root_key_digest),
             key_digest: self.root_key_digest,
             chip_id: self.chip_id,
@@ -85,6 +93,11 @@ impl Root {
             bytes[8..].fill(0);
         }
         ChipId::from(bytes)
+    }
+
+    /// Where keys and certificates in place of Intel's are kept.
+    pub(crate) fn intel(&self) -> PathBuf {
+        self.folder.join("intel")
     }
 
     /// Where keys of chips are kept.
@@ -149,7 +162,7 @@ fn write_root(folder: &Path) -> Result<(), Error> {
         years: 25,
         extensions: certificate::authority(None, true)?,
     };
-    let root = certificate::sign(root, &root_key)?;
+    let root = certificate::sign(root, Issuer::Rsa(&root_key))?;
     let public = folder.join("public");
     write_public(&public.join(ARK), &root)?;
     for (product, serial) in Product::ALL.into_iter().zip(0x1_0001..) {
@@ -161,7 +174,7 @@ fn write_root(folder: &Path) -> Result<(), Error> {
             years: 25,
             extensions: certificate::authority(Some(0), false)?,
         };
-        let intermediate = certificate::sign(statement, &root_key)?;
+        let intermediate = certificate::sign(statement, Issuer::Rsa(&root_key))?;
         write_public(&public.join(ask_file(product)), &intermediate)?;
         // As AMD's service answers /vcek/v1/{product}/cert_chain: ASK, then ARK.
         let chain = pem(&intermediate)? + &pem(&root)?;
@@ -209,7 +222,8 @@ pub(crate) fn lower(product: Product) -> String {
     product.name().to_ascii_lowercase()
 }
 
-const ORGANISATION: &str = "OU=casemate-simtee,O=SIMULATED TEE WITHOUT CONFIDENTIALITY";
+/// What every name ends with.
+pub(crate) const ORGANISATION: &str = "OU=casemate-simtee,O=SIMULATED TEE WITHOUT CONFIDENTIALITY";
 const ARK_KEY: &str = "ark.key";
 const ASK_KEY: &str = "ask.key";
 const ARK: &str = "ark.der";

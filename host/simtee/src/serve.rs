@@ -1,29 +1,23 @@
 //! Which reports does this VM get?
 //!
-//! Requests come over one Unix socket, to which the VMM connects the guest's virtio-serial port: 96 bytes
-//! of `struct snp_report_req` in (linux/sev-guest.h), 1184 bytes of report out, or as many zeros for a
-//! request that hardware would refuse. All zeros but a VMPL of 0xffffffff ask for the chip's certificates:
-//! a little-endian length and the table of extended reports follow. Whoever can open the socket is the VM.
+//! SEV-SNP: each request is answered with 1184 bytes of report, or as many zeros for one that hardware would
+//! refuse; one for certificates with the table of extended reports behind its length (`socket.rs`).
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use casemate_attester::{Certificate, CertificateKind, write_table};
 use casemate_evidence::snp::{
     CpuId, GuestPolicy, Layout, PlatformInfo, Product, Report, ReportBuilder, Vmpl,
 };
-use casemate_evidence::{ChipId, Measurement, ReportData};
+use casemate_evidence::{ChipId, Measurement};
 use clap::Args;
-use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use crate::chip::ChipKey;
 use crate::error::Error;
 use crate::launch::{Launch, ProductName, TcbArgument};
 use crate::root::Root;
+use crate::socket::{Request, Socket, with_length};
 
 /// Arguments of `serve`.
 #[derive(Args)]
@@ -70,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
     let root = Root::open(&arguments.state)?;
     let builder = report(arguments, &root)?;
     let key = ChipKey::open(&root, product, builder.reported_tcb)?;
-    let listener = listen(&arguments.socket)?;
+    let socket = Socket::listen(&arguments.socket)?;
     let ready = Ready {
         ready: true,
         measurement: builder.measurement,
@@ -84,12 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
     println!("{}", serde_json::to_string(&ready).expect("digests and paths are JSON"));
     let table = certificate_table(&ready.certificates)?;
     let signer = Signer { builder, key, launch_vmpl: arguments.launch.vmpl, table };
-    loop {
-        let (stream, _) = listener.accept().map_err(Error::io("accept on", &arguments.socket))?;
-        if let Err(error) = signer.serve(stream) {
-            eprintln!("casemate-simtee: connection closed: {error}");
-        }
-    }
+    socket.answer(|request| signer.answer(request))
 }
 
 /// What every report of this VM says, but for report data and VMPL.
@@ -133,27 +122,6 @@ fn certificate_table(files: &Certificates<'_>) -> Result<Vec<u8>, Error> {
     Ok(write_table(&certificates))
 }
 
-/// Listens on a socket that only this user can open.
-fn listen(path: &Path) -> Result<UnixListener, Error> {
-    if path.exists() {
-        // A process that was killed leaves its socket behind; nobody answers there.
-        match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-            }
-            _ => return Err(Error::SocketInUse { path: path.into() }),
-        }
-    }
-    // There is no moment at which the socket exists and others may connect.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path).map_err(Error::io("listen on", path));
-    umask(before);
-    let listener = listener?;
-    let mode = std::fs::metadata(path).map_err(Error::io("inspect", path))?.permissions().mode();
-    debug_assert_eq!(mode & 0o777, 0o600, "umask leaves 0600");
-    Ok(listener)
-}
-
 /// Signs the reports of one VM.
 struct Signer {
     builder: ReportBuilder,
@@ -163,55 +131,25 @@ struct Signer {
 }
 
 impl Signer {
-    /// Answers request after request until the VM closes the connection.
-    fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
-        while let Some(request) = read_request(&mut stream)? {
-            if request == CERTIFICATES_REQUEST {
-                stream.write_all(&(self.table.len() as u32).to_le_bytes())?;
-                stream.write_all(&self.table)?;
-                continue;
-            }
-            stream.write_all(&self.answer(&request).map_err(io::Error::other)?)?;
+    fn answer(&self, request: &Request) -> Result<Vec<u8>, Error> {
+        if request.asks_for_endorsements() {
+            return Ok(with_length(&self.table));
         }
-        Ok(())
+        Ok(self.report(request)?.to_vec())
     }
 
     /// A report, or zeros for what hardware answers with INVALID_PARAMS (AMD 56860, MSG_REPORT_REQ).
-    fn answer(&self, request: &[u8; REQUEST]) -> Result<[u8; Report::LEN], Error> {
-        let (report_data, rest) = request.split_first_chunk::<64>().expect("a request has 96 bytes");
-        let vmpl = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
-        let reserved_zero = rest[4..].iter().all(|byte| *byte == 0);
-        if !reserved_zero || vmpl > 3 || vmpl < u32::from(self.launch_vmpl) {
+    fn report(&self, request: &Request) -> Result<[u8; Report::LEN], Error> {
+        let vmpl = request.vmpl();
+        if !request.reserved_is_zero() || vmpl > 3 || vmpl < u32::from(self.launch_vmpl) {
             return Ok([0; Report::LEN]);
         }
         let mut builder = self.builder.clone();
-        builder.report_data = ReportData::from(*report_data);
+        builder.report_data = request.report_data();
         builder.vmpl = Vmpl::Guest(vmpl as u8);
         let signature = self.key.sign(&builder.signed_bytes())?;
         Ok(*builder.finish(&signature).as_bytes())
     }
-}
-
-/// One whole request, or `None` if the VM closed the connection between requests.
-///
-/// A request that stops halfway is dropped after a while: a guest that was reset in the middle of one
-/// would otherwise never be understood again.
-fn read_request(stream: &mut UnixStream) -> io::Result<Option<[u8; REQUEST]>> {
-    let mut request = [0; REQUEST];
-    let mut filled = 0;
-    while filled < REQUEST {
-        // The first byte may take for ever, the others not.
-        stream.set_read_timeout((filled > 0).then_some(PARTIAL_REQUEST))?;
-        match stream.read(&mut request[filled..]) {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => filled = 0,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some(request))
 }
 
 fn cpuid(product: Product) -> CpuId {
@@ -231,22 +169,5 @@ fn report_version(text: &str) -> Result<u32, &'static str> {
     }
 }
 
-/// `struct snp_report_req`: 64 bytes of report data, a VMPL, 28 zero bytes.
-const REQUEST: usize = 96;
-
-/// The request for certificates: no report data, and a VMPL that no guest has.
-const CERTIFICATES_REQUEST: [u8; REQUEST] = {
-    let mut request = [0; REQUEST];
-    let mut offset = 64;
-    while offset < 68 {
-        request[offset] = 0xff;
-        offset += 1;
-    }
-    request
-};
-
 /// SMT and ECC on, memory aliasing checked: a well-kept machine.
 const PLATFORM_INFO: u64 = 1 | 1 << 2 | 1 << 5;
-
-/// How long the rest of a request may take.
-const PARTIAL_REQUEST: Duration = Duration::from_secs(2);

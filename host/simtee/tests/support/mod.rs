@@ -160,7 +160,7 @@ pub fn firmware() -> Vec<u8> {
     bytes
 }
 
-fn entry(data: &[u32], guid: u128, length: Option<usize>) -> Vec<u8> {
+pub fn entry(data: &[u32], guid: u128, length: Option<usize>) -> Vec<u8> {
     let mut bytes = words(data);
     bytes.extend((length.unwrap_or(bytes.len() + 18) as u16).to_le_bytes());
     let mut guid = guid.to_be_bytes();
@@ -171,6 +171,6 @@ fn entry(data: &[u32], guid: u128, length: Option<usize>) -> Vec<u8> {
     bytes
 }
 
-fn words(words: &[u32]) -> Vec<u8> {
+pub fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
