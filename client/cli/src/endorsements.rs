@@ -1,6 +1,6 @@
 //! Where does this machine keep certificates that endorse hardware, and whom does it ask for them?
 
-use casemate_endorse::{Cache, Etiquette, KeyServer, Revocation};
+use casemate_endorse::{AzureHost, Cache, CollateralServer, Etiquette, KeyServer, Revocation};
 use casemate_evidence::bundle::Bundle;
 use casemate_verify::Roots;
 
@@ -16,6 +16,10 @@ pub struct Options {
     #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_KEY_SERVER", hide_env_values = true)]
     #[arg(value_name = "URL")]
     pub key_server: Option<String>,
+    /// Server to ask for Intel's collateral, instead of Intel's own: a PCCS, or a cloud's such as Azure's
+    #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_COLLATERAL_SERVER", hide_env_values = true)]
+    #[arg(value_name = "URL")]
+    pub collateral_server: Option<String>,
 }
 
 impl Options {
@@ -31,14 +35,24 @@ impl Options {
         }
         let base = self.key_server.as_deref().unwrap_or(KeyServer::AMD);
         let server = KeyServer::at(base, Etiquette::person()).map_err(failed)?;
-        Ok(Cache::online(directory, roots, server))
+        let base = self.collateral_server.as_deref().unwrap_or(CollateralServer::INTEL);
+        let collateral_server = CollateralServer::at(base, Etiquette::person()).map_err(failed)?;
+        Ok(Cache::online(directory, roots, server).with_collateral_server(collateral_server))
     }
 }
 
-/// The evidence with the certificates and the revocation list that it does not carry.
+/// The host of the Azure VM that this runs in.
 ///
 /// # Errors
-/// [`Error::Endorsements`] if it carries no certificates and none can be had.
+/// As [`Options::cache`].
+pub fn azure_host() -> Result<AzureHost, Error> {
+    AzureHost::at(AzureHost::ADDRESS, Etiquette::person()).map_err(failed)
+}
+
+/// The evidence with the certificates, the collateral and the revocation lists that it does not carry.
+///
+/// # Errors
+/// [`Error::Endorsements`] if it carries no certificates or collateral and none can be had.
 pub async fn complete(cache: &Cache, output: Output, bundle: Bundle, now_ms: u64) -> Result<Bundle, Error> {
     let completed = cache.complete(bundle, now_ms).await.map_err(failed)?;
     if let Revocation::Missing(error) = completed.revocation {

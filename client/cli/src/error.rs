@@ -505,11 +505,18 @@ fn endorsements_hint(error: &casemate_endorse::Error) -> &'static str {
             "give the certificates: --leaf vcek.der --chain chain.pem; or fetch them where there is a network and \
              bring them along: `casemate endorsements export`, `import`"
         }
+        E::NoCollateral { .. } => {
+            "fetch it where there is a network and bring it along: `casemate endorsements fetch`, `export`, `import`"
+        }
+        E::PckNotCarried => {
+            "ask whoever made the quote for one with certificates (certification data of type 5)"
+        }
+        E::AzureHost { .. } => "run this inside an SEV-SNP VM of Azure",
         E::Network { .. } | E::Slow { .. } | E::TooManyRequests { .. } => {
-            "is there a way to kdsintf.amd.com? Without one: `casemate endorsements import` and --offline"
+            "is there a way to that address? Without one: `casemate endorsements import` and --offline"
         }
         E::Status { status: 404, .. } => {
-            "AMD knows no such chip and firmware: the report may be made up, or is of a test chip"
+            "its maker knows no such chip, platform or firmware: the evidence may be made up, or is of a test machine"
         }
         E::Status { .. } => "wait a minute and try again, or work with --offline",
         E::VlekNotServed | E::ChipMasked => {
@@ -521,7 +528,7 @@ fn endorsements_hint(error: &casemate_endorse::Error) -> &'static str {
         E::OfflineBundle(_) | E::OfflineVersion { .. } | E::OfflineOrder { .. } => {
             "give a file that `casemate endorsements export` wrote"
         }
-        _ => "do not trust what sent this; fetch it from AMD's own service",
+        _ => "do not trust what sent this; fetch it from the maker's own service",
     }
 }
 

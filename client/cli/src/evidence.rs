@@ -14,6 +14,8 @@ use casemate_evidence::{
 pub enum Evidence {
     /// An SEV-SNP attestation report, unparsed.
     SnpReport(Vec<u8>),
+    /// A TDX or SGX quote, unparsed.
+    Quote(Item),
     /// An evidence bundle.
     Bundle(Result<Box<Bundle>, BundleError>),
     /// Certificates, in DER one, in PEM a chain.
@@ -40,6 +42,10 @@ impl Evidence {
                 Ok(list) => Evidence::RevocationList(Box::new(list)),
                 Err(_) => Evidence::Certificates(Certificate::parse(&bytes).map(|one| vec![one])),
             }),
+            // Intel DCAP library API, appendix A.3 and A.4: version and kind of the attestation key, 16 bits each,
+            // little-endian, then in 32 bits the kind of TEE.
+            [3..=5, 0, 2 | 3, 0, 0x81, 0, 0, 0, ..] => Some(Evidence::Quote(Item::TdxQuote(bytes.into()))),
+            [3..=5, 0, 2 | 3, 0, 0, 0, 0, 0, ..] => Some(Evidence::Quote(Item::SgxQuote(bytes.into()))),
             // AMD 56860 §7.3: the report begins with VERSION, 32 bits, little-endian.
             [2..=15, 0, 0, 0, ..] => Some(Evidence::SnpReport(bytes)),
             _ if bytes.len() == Report::LEN => Some(Evidence::SnpReport(bytes)),
@@ -47,7 +53,7 @@ impl Evidence {
         }
     }
 
-    /// The bundle to verify: this one, or one that holds the report alone; `None` for what proves nothing
+    /// The bundle to verify: this one, or one that holds the report or quote alone; `None` for what proves nothing
     /// by itself.
     ///
     /// # Errors
@@ -55,6 +61,7 @@ impl Evidence {
     pub fn into_bundle(self) -> Result<Option<Bundle>, BundleError> {
         match self {
             Evidence::SnpReport(bytes) => Ok(Some(Bundle::new([Item::SnpReport(bytes.into())]))),
+            Evidence::Quote(quote) => Ok(Some(Bundle::new([quote]))),
             Evidence::Bundle(bundle) => bundle.map(|bundle| Some(*bundle)),
             Evidence::Certificates(_) | Evidence::RevocationList(_) => Ok(None),
         }
@@ -70,6 +77,8 @@ mod tests {
         let kind = |bytes: &[u8]| Evidence::recognise(bytes.to_vec());
         assert!(matches!(kind(&[3, 0, 0, 0, 1]), Some(Evidence::SnpReport(_))));
         assert!(matches!(kind(&[0xFF; 1184]), Some(Evidence::SnpReport(_))));
+        assert!(matches!(kind(&[4, 0, 2, 0, 0x81, 0, 0, 0]), Some(Evidence::Quote(Item::TdxQuote(_)))));
+        assert!(matches!(kind(&[3, 0, 2, 0, 0, 0, 0, 0]), Some(Evidence::Quote(Item::SgxQuote(_)))));
         assert!(matches!(kind(&[0x82, 1, 0x80]), Some(Evidence::Bundle(Ok(_)))));
         assert!(matches!(kind(&[0x82, 1]), Some(Evidence::Bundle(Err(_)))));
         assert!(matches!(kind(&[0x30, 0]), Some(Evidence::Certificates(Err(_)))));

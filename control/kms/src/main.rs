@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_endorse::{Cache, Etiquette, KeyServer};
+use casemate_endorse::{Cache, CollateralServer, Etiquette, KeyServer};
 use casemate_kms::{Error, Listen, Options, StateFolder, back_up, restore, serve};
 use casemate_verify::Roots;
 use clap::{Parser, Subcommand};
@@ -55,6 +55,9 @@ enum Command {
         /// Key server to ask for AMD's certificates, instead of AMD's own.
         #[arg(long, value_name = "URL", env = "CASEMATE_KEY_SERVER", conflicts_with = "offline")]
         key_server: Option<String>,
+        /// Server to ask for Intel's collateral, instead of Intel's own.
+        #[arg(long, value_name = "URL", env = "CASEMATE_COLLATERAL_SERVER", conflicts_with = "offline")]
+        collateral_server: Option<String>,
     },
     /// Write the seat, under a passphrase, to a file. Stop the seat first.
     Backup {
@@ -112,12 +115,13 @@ fn run(command: Command) -> Result<(), Error> {
             );
             Ok(())
         }
-        Command::Serve { state, listen, accept_simulated, lease, offline, key_server } => {
+        Command::Serve { state, listen, accept_simulated, lease, offline, key_server, collateral_server } => {
+            let servers = [key_server.as_deref(), collateral_server.as_deref()];
             let folder = StateFolder::open(&state)?;
             let options = Options {
                 accept_simulated,
                 lease: Duration::from_secs(lease),
-                endorsements: Some(endorsements(&state, offline, key_server.as_deref())?),
+                endorsements: Some(endorsements(&state, offline, servers)?),
                 ..Options::default()
             };
             let runtime = tokio::runtime::Runtime::new()
@@ -140,15 +144,17 @@ fn run(command: Command) -> Result<(), Error> {
 
 /// Certificates in the state folder, and whom to ask for more. Only what vendors' own roots vouch for is
 /// kept: simulated TEEs send theirs along.
-fn endorsements(state: &Path, offline: bool, key_server: Option<&str>) -> Result<Cache, Error> {
+fn endorsements(state: &Path, offline: bool, servers: [Option<&str>; 2]) -> Result<Cache, Error> {
     let (folder, roots) = (state.join("endorsements"), Roots::builtin());
     if offline {
         return Ok(Cache::offline(folder, roots));
     }
-    let base = key_server.unwrap_or(KeyServer::AMD);
-    let server = KeyServer::at(base, Etiquette::service())
-        .map_err(|source| Error::Endorsements { source: Box::new(source) })?;
-    Ok(Cache::online(folder, roots, server))
+    let failed = |source| Error::Endorsements { source: Box::new(source) };
+    let [key_server, collateral_server] = servers;
+    let key_server = KeyServer::at(key_server.unwrap_or(KeyServer::AMD), Etiquette::service());
+    let base = collateral_server.unwrap_or(CollateralServer::INTEL);
+    let collateral_server = CollateralServer::at(base, Etiquette::service()).map_err(failed)?;
+    Ok(Cache::online(folder, roots, key_server.map_err(failed)?).with_collateral_server(collateral_server))
 }
 
 async fn stop_signal() {

@@ -72,6 +72,7 @@ pub struct RevocationList {
     issuer: Name,
     this_update_ms: u64,
     next_update_ms: u64,
+    number: Option<u128>,
     revoked: Vec<Vec<u8>>,
     signature_algorithm: SignatureAlgorithm,
     signature: Vec<u8>,
@@ -434,6 +435,7 @@ impl RevocationList {
             issuer: tbs.issuer,
             this_update_ms: unix_ms(tbs.this_update),
             next_update_ms: unix_ms(tbs.next_update.ok_or(Error::NoNextUpdate)?),
+            number: read_number(tbs.crl_extensions.as_deref().unwrap_or_default())?,
             revoked: tbs
                 .revoked_certificates
                 .into_iter()
@@ -483,6 +485,12 @@ impl RevocationList {
     /// When the next list is due, in milliseconds since 1970.
     pub fn next_update_ms(&self) -> u64 {
         self.next_update_ms
+    }
+
+    /// The list's number, which rises with each list of its issuer (RFC 5280 §5.2.3); one of more than 128
+    /// bits counts as the greatest.
+    pub fn number(&self) -> Option<u128> {
+        self.number
     }
 
     /// Serial numbers of revoked certificates, big-endian without leading zeros.
@@ -626,6 +634,17 @@ where
         .map_err(Error::Malformed)
 }
 
+fn read_number(extensions: &[x509_cert::ext::Extension]) -> Result<Option<u128>, Error> {
+    let Some(found) = extensions.iter().find(|extension| extension.extn_id == CRL_NUMBER) else {
+        return Ok(None);
+    };
+    let number = der::asn1::UintRef::from_der(found.extn_value.as_bytes()).map_err(Error::Malformed)?;
+    let bytes = number.as_bytes();
+    let fits = bytes.len() <= size_of::<u128>();
+    let value = bytes.iter().fold(0, |value, byte| value << 8 | u128::from(*byte));
+    Ok(Some(if fits { value } else { u128::MAX }))
+}
+
 fn common_name(name: &Name) -> String {
     let found = name.common_name().ok().flatten();
     found.map(|text| text.value().into_owned()).unwrap_or_default()
@@ -635,6 +654,7 @@ fn unix_ms(time: Time) -> u64 {
     u64::try_from(time.to_unix_duration().as_millis()).unwrap_or(u64::MAX)
 }
 
+const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");

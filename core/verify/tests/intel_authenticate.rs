@@ -245,7 +245,7 @@ fn what_authorities_and_leaves_may_do_is_looked_at() {
 
 #[test]
 fn each_field_of_each_revocation_list_is_looked_at() {
-    let all = fields!(List { issuer, this_update_ms, next_update_ms, revoked, signer });
+    let all = fields!(List { issuer, this_update_ms, next_update_ms, revoked, number, signer });
     type Pick = fn(&mut Machine) -> &mut List;
     let lists: [(Link, Pick); 2] = [
         (Link::RootRevocationList, |machine| &mut machine.root_list),
@@ -280,6 +280,11 @@ fn each_field_of_each_revocation_list_is_looked_at() {
                 "revoked" => {
                     changed.revoked = vec![vec![9], serials[1].clone()];
                     chain(C::Revoked { link: Link::Pck })
+                }
+                // Compared with what is kept, where lists are kept: link/endorse.
+                "number" => {
+                    changed.number = Some(9);
+                    None
                 }
                 "signer" => {
                     changed.signer = Key::Other;

@@ -12,7 +12,7 @@ use casemate_verify::snp::{
 };
 
 use crate::error::Error;
-use crate::item::{Holder, Item, Key, Kind};
+use crate::item::{Holder, Key, Kind};
 
 /// Intermediate and root of a product; verified when made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,25 +103,27 @@ pub(crate) fn revocation_list(
     }
 }
 
-/// Where an item belongs.
-pub(crate) fn key(item: &Item) -> Result<Key, Error> {
-    let origin = item.kind_name();
-    match item {
-        Item::AmdRoot(der) => root_key(&parse_certificate(der, origin)?.subject_common_name(), origin)
-            .map(|product| Key::AmdRoot { product }),
-        Item::AmdIntermediate(der) => {
-            let name = parse_certificate(der, origin)?.subject_common_name();
-            let kinds = [(Kind::Vlek, "SEV-VLEK-"), (Kind::Vcek, "SEV-")];
-            let found = kinds.into_iter().find_map(|(signing_key, prefix)| {
-                let product = Product::from_extension(name.strip_prefix(prefix)?)?;
-                Some(Key::AmdIntermediate { product, signing_key })
-            });
-            found.ok_or_else(|| Error::UnknownName { origin: origin.to_owned(), found: name })
-        }
-        Item::AmdSigningKey(der) => leaf_key(&parse_certificate(der, origin)?, origin),
-        Item::AmdRevocationList(der) => root_key(&parse_list(der, origin)?.issuer_common_name(), origin)
-            .map(|product| Key::AmdRevocationList { product }),
-    }
+/// Where a root belongs.
+pub(crate) fn key_of_root(der: &[u8], origin: &str) -> Result<Key, Error> {
+    root_key(&parse_certificate(der, origin)?.subject_common_name(), origin)
+        .map(|product| Key::AmdRoot { product })
+}
+
+/// Where an intermediate belongs.
+pub(crate) fn key_of_intermediate(der: &[u8], origin: &str) -> Result<Key, Error> {
+    let name = parse_certificate(der, origin)?.subject_common_name();
+    let kinds = [(Kind::Vlek, "SEV-VLEK-"), (Kind::Vcek, "SEV-")];
+    let found = kinds.into_iter().find_map(|(signing_key, prefix)| {
+        let product = Product::from_extension(name.strip_prefix(prefix)?)?;
+        Some(Key::AmdIntermediate { product, signing_key })
+    });
+    found.ok_or_else(|| Error::UnknownName { origin: origin.to_owned(), found: name })
+}
+
+/// Where a revocation list belongs.
+pub(crate) fn key_of_list(der: &[u8], origin: &str) -> Result<Key, Error> {
+    root_key(&parse_list(der, origin)?.issuer_common_name(), origin)
+        .map(|product| Key::AmdRevocationList { product })
 }
 
 /// The product of a root, by its name: `ARK-Milan`, or `ARK-Milan` and what a simulated root adds.

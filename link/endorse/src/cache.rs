@@ -18,29 +18,33 @@ use casemate_verify::snp::Endorsements;
 use crate::amd::{self, Authority};
 use crate::error::Error;
 use crate::flight::Flights;
+use crate::intel::{self, CollateralServer};
 use crate::item::{Holder, Item, Key, Kind, OfflineBundle};
 use crate::key_server::KeyServer;
+use crate::service::Etiquette;
 use crate::store::{Entry, Store, products};
 
 /// Endorsements on disk, and perhaps a service that has more. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    store: Store,
+pub(crate) struct Inner {
+    pub store: Store,
     server: Option<KeyServer>,
+    pub collateral_server: Option<CollateralServer>,
     flights: Arc<Flights<Question>>,
 }
 
 /// What the service is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Question {
+pub(crate) enum Question {
     SigningKey(ChipId, TcbVersion),
     Authority(Product, Kind),
     RevocationList(Product),
+    Intel(intel::Question),
 }
 
 /// Evidence with what could be added to it.
@@ -67,17 +71,21 @@ impl Cache {
     /// A cache that never uses the network. The folder need not exist. Only what `roots` vouch for is kept
     /// and used.
     pub fn offline(directory: impl Into<PathBuf>, roots: Roots) -> Self {
-        Self::new(directory.into(), roots, None)
+        Self::new(Store::new(directory.into(), roots), None, None)
     }
 
-    /// A cache that asks `server` for what it lacks.
+    /// A cache that asks `server` for what it lacks of AMD's.
     pub fn online(directory: impl Into<PathBuf>, roots: Roots, server: KeyServer) -> Self {
-        Self::new(directory.into(), roots, Some(server))
+        Self::new(Store::new(directory.into(), roots), Some(server), None)
     }
 
-    fn new(directory: PathBuf, roots: Roots, server: Option<KeyServer>) -> Self {
-        let store = Store::new(directory, roots);
-        Self { inner: Arc::new(Inner { store, server, flights: Flights::new() }) }
+    /// This folder, and `server` to be asked for Intel's collateral.
+    pub fn with_collateral_server(self, server: CollateralServer) -> Self {
+        Self::new(self.inner.store.clone(), self.inner.server.clone(), Some(server))
+    }
+
+    fn new(store: Store, server: Option<KeyServer>, collateral_server: Option<CollateralServer>) -> Self {
+        Self { inner: Arc::new(Inner { store, server, collateral_server, flights: Flights::new() }) }
     }
 
     /// Its folder.
@@ -85,12 +93,15 @@ impl Cache {
         self.inner.store.directory()
     }
 
-    /// The evidence with the certificates and the revocation list that it does not carry, at `now_ms`
-    /// (milliseconds since 1970). Evidence that cannot be read comes back as it is: its appraisal says why.
+    /// The evidence with the certificates, the collateral and the revocation lists that it does not carry,
+    /// at `now_ms` (milliseconds since 1970). Evidence that cannot be read comes back as it is: its appraisal says why.
     ///
     /// # Errors
-    /// [`Error`], if it carries no certificates and none can be had.
+    /// [`Error`], if it carries no certificates or collateral and none can be had.
     pub async fn complete(&self, bundle: Bundle, now_ms: u64) -> Result<Completed, Error> {
+        if bundle.tdx_quote().is_some() || bundle.sgx_quote().is_some() {
+            return self.complete_quote(bundle, now_ms).await;
+        }
         let unchanged = |bundle| Completed { bundle, revocation: Revocation::NotServed };
         let Some(Ok(report)) = bundle.snp_report().map(Report::parse) else { return Ok(unchanged(bundle)) };
         let Ok(carried) = Endorsements::from_bundle(&bundle) else { return Ok(unchanged(bundle)) };
@@ -116,7 +127,7 @@ impl Cache {
 
     /// The same folder, and nobody to ask: what it answers comes at once.
     pub fn without_network(&self) -> Self {
-        Self::new(self.directory().to_owned(), self.inner.store.roots.clone(), None)
+        Self::new(self.inner.store.clone(), None, None)
     }
 
     /// The endorsements of `report`, with the root's revocation list if one can be had.
@@ -224,35 +235,49 @@ impl Cache {
                 None => Err(self.not_stored(None)),
             };
         };
-        let etiquette = server.etiquette;
-        let is_due = |written_ms: u64| {
-            Duration::from_millis(now_ms.saturating_sub(written_ms)) > etiquette.refresh_after
-        };
-        if let Some((list, written_ms)) = &stored
-            && !is_due(*written_ms)
-        {
-            return Ok(Some(list.clone()));
-        }
-        let question = Question::RevocationList(authority.product);
         let asked = {
             let (inner, server, authority) = (inner.clone(), server.clone(), authority.clone());
             async move { inner.fetch_revocation_list(&server, &authority, now_ms).await }
         };
-        let flight = inner.flights.start(question, etiquette.failures_kept, asked);
+        let question = Question::RevocationList(authority.product);
+        let reread = || inner.store.revocation_list(authority.product, &authority.root, now_ms);
+        let list = self.fresh(server.etiquette(), question, stored, now_ms, asked, reread).await?;
+        list.map(Some).ok_or_else(|| self.not_stored(None))
+    }
+
+    /// What is stored, if it is of today; else what is fetched. What is stored serves on, as long as it
+    /// holds, whatever the service says.
+    pub(crate) async fn fresh<T, F>(
+        &self,
+        etiquette: Etiquette,
+        question: Question,
+        stored: Option<(T, u64)>,
+        now_ms: u64,
+        asked: F,
+        reread: impl FnOnce() -> Option<(T, u64)>,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let age = |written_ms: u64| Duration::from_millis(now_ms.saturating_sub(written_ms));
+        let stored = match stored {
+            Some((found, written_ms)) if age(written_ms) <= etiquette.refresh_after => {
+                return Ok(Some(found));
+            }
+            Some((found, _)) => Some(found),
+            None => None,
+        };
+        let flight = self.inner.flights.start(question, etiquette.failures_kept, asked);
         if stored.is_some() && !etiquette.wait_for_refresh {
-            return Ok(stored.map(|(list, _)| list));
+            return Ok(stored);
         }
         match (flight.wait(etiquette.patience).await, stored) {
-            // A list that still holds serves, whatever the service says today.
-            (Err(error), Some((list, _))) => {
-                tracing::warn!(%error, "the stored revocation list serves on");
-                Ok(Some(list))
+            (Err(error), Some(found)) => {
+                tracing::warn!(%error, "what is stored serves on");
+                Ok(Some(found))
             }
             (Err(error), None) => Err(error),
-            (Ok(()), stored) => {
-                let list = inner.store.revocation_list(authority.product, &authority.root, now_ms).or(stored);
-                list.map(|(list, _)| Some(list)).ok_or_else(|| self.not_stored(None))
-            }
+            (Ok(()), stored) => Ok(reread().map(|(found, _)| found).or(stored)),
         }
     }
 
@@ -260,7 +285,7 @@ impl Cache {
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let etiquette = server.etiquette;
+        let etiquette = server.etiquette();
         self.inner.flights.start(question, etiquette.failures_kept, asked).wait(etiquette.patience).await
     }
 
@@ -365,6 +390,8 @@ impl Inner {
                 let list = amd::revocation_list(der, &root, now_ms, origin)?;
                 self.store.put_revocation_list(&list, &root, origin)
             }
+            (Item::IntelCollateral(set), _) => self.import_set(set, now_ms, origin),
+            (Item::IntelEvaluationNumbers(numbers), _) => self.import_numbers(numbers, now_ms, origin),
             (item, key) => unreachable!("a key is of its item's kind: {item:?}, {key}"),
         }
     }

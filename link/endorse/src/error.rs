@@ -6,6 +6,8 @@ use std::sync::Arc;
 use casemate_evidence::snp::Product;
 use casemate_verify::snp::{ChainError, EndorsementsError};
 
+use crate::intel::{CollateralRefusal, Platform};
+
 /// Why no endorsements were found or kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,39 @@ pub enum Error {
         tcb: String,
         /// Where they were looked for.
         directory: PathBuf,
+    },
+    /// Not in the store, and nobody may be asked.
+    #[error(
+        "no current collateral of {platform} in {}; fetch or import it while there is a network",
+        directory.display()
+    )]
+    NoCollateral {
+        /// The platform.
+        platform: Platform,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// A quote that names its PCK only: without its certificate nobody knows what to ask for.
+    #[error(
+        "the quote carries no certificates of its PCK, so its platform is unknown; bring collateral with the \
+         PCK's chain along with the evidence"
+    )]
+    PckNotCarried,
+    /// Collateral that does not count.
+    #[error("{origin}: {source}")]
+    Collateral {
+        /// File or address.
+        origin: String,
+        /// Why.
+        source: Box<CollateralRefusal>,
+    },
+    /// The host of an Azure VM answers something else than its certificates.
+    #[error("{address}: {source}; expected vcekCert and certificateChain: is this an SEV-SNP VM of Azure?")]
+    AzureHost {
+        /// What was asked.
+        address: String,
+        /// What is wrong.
+        source: serde_json::Error,
     },
     /// A report of version 2 that fits no product, or of an unknown processor.
     #[error("the report does not say which product signed it; endorsements must come with the evidence")]
@@ -46,6 +81,14 @@ pub enum Error {
         path: PathBuf,
         /// Why it failed.
         source: std::io::Error,
+    },
+    /// A file of the store is not what its name says.
+    #[error("{path}: {source}", path = path.display())]
+    Stored {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: casemate_canon::Error,
     },
     /// A file, or an answer of the service, is no certificate or list.
     #[error("{origin}: {source}")]
@@ -108,8 +151,8 @@ pub enum Error {
         /// HTTP status.
         status: u16,
     },
-    /// The answer is longer than any certificate.
-    #[error("{address} answered with more than {maximum} bytes; is it AMD's service?")]
+    /// The answer is longer than any that is asked for.
+    #[error("{address} answered with more than {maximum} bytes; is it the vendor's service?")]
     TooLong {
         /// What was asked.
         address: String,
@@ -162,6 +205,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn collateral(origin: &str, refusal: impl Into<CollateralRefusal>) -> Self {
+        Error::Collateral { origin: origin.to_owned(), source: Box::new(refusal.into()) }
+    }
+
     /// Whether asking again later may help: nothing is wrong with the evidence.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -176,7 +223,7 @@ impl Error {
 fn advice(status: u16) -> &'static str {
     match status {
         429 => "the service limits requests: wait ten seconds, or use what is stored",
-        404 => "it knows no such chip or firmware: is the report genuine?",
+        404 => "it knows no such chip, platform or firmware: is the evidence genuine?",
         _ => "try again later, or use what is stored",
     }
 }

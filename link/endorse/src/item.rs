@@ -2,18 +2,23 @@
 //!
 //! One item is one thing that an Endorser made. A list of items in a file carries endorsements to a
 //! machine without a network (`docs/reference/endorsements.md`). Kinds of other Endorsers get numbers of
-//! their own here and a module of their own beside `amd`.
+//! their own here and a module of their own beside `amd` and `intel`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use casemate_crypto::hash::{Sha256, sha256};
+use casemate_crypto::sign;
+use casemate_evidence::bundle::IntelCollateral;
+use casemate_evidence::intel::Tee;
 use casemate_evidence::snp::{Product, SigningKeyKind, TcbVersion};
 use casemate_evidence::x509::Certificate;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::amd;
 use crate::error::Error;
+use crate::intel::Platform;
+use crate::{amd, intel};
 
 /// One thing that an Endorser made, unverified.
 ///
@@ -34,6 +39,41 @@ pub enum Item {
     /// The list of revoked certificates that an ARK signed, DER.
     #[n(4)]
     AmdRevocationList(#[n(0)] ByteVec),
+    /// Everything that Intel publishes about a kind of platform.
+    #[n(16)]
+    IntelCollateral(#[n(0)] PlatformCollateral),
+    /// The list of TCB evaluation data numbers of a TEE.
+    #[n(17)]
+    IntelEvaluationNumbers(#[n(0)] SignedNumbers),
+}
+
+/// Intel's collateral of a kind of platform, with what its own bytes do not tell: who signed the list of
+/// revoked platforms.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PlatformCollateral {
+    /// As evidence carries it; without a PCK chain.
+    #[n(0)]
+    pub collateral: IntelCollateral,
+    /// Intel SGX PCK Platform CA or Processor CA, DER.
+    #[n(1)]
+    pub pck_authority: ByteVec,
+}
+
+/// A list of TCB evaluation data numbers and its signature; certificates in DER.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SignedNumbers {
+    /// The JSON text that is signed.
+    #[n(0)]
+    pub body: ByteVec,
+    /// Over the text.
+    #[n(1)]
+    pub signature: sign::Signature,
+    /// Intel SGX TCB Signing.
+    #[n(2)]
+    pub signer: ByteVec,
+    /// Intel SGX Root CA.
+    #[n(3)]
+    pub root: ByteVec,
 }
 
 /// Where an item belongs. Made of the item's own statements, so no name given from outside chooses it.
@@ -66,6 +106,16 @@ pub enum Key {
         /// Product line.
         product: Product,
     },
+    /// Collateral of a kind of Intel platform.
+    IntelCollateral {
+        /// The platform.
+        platform: Platform,
+    },
+    /// TCB evaluation data numbers.
+    IntelEvaluationNumbers {
+        /// Of which TEE.
+        tee: Tee,
+    },
 }
 
 /// Whose key an AMD certificate is for.
@@ -94,6 +144,8 @@ impl Item {
             Item::AmdIntermediate(_) => 2,
             Item::AmdSigningKey(_) => 3,
             Item::AmdRevocationList(_) => 4,
+            Item::IntelCollateral(_) => 16,
+            Item::IntelEvaluationNumbers(_) => 17,
         }
     }
 
@@ -104,16 +156,20 @@ impl Item {
             Item::AmdIntermediate(_) => "AMD intermediate",
             Item::AmdSigningKey(_) => "AMD signing key",
             Item::AmdRevocationList(_) => "AMD revocation list",
+            Item::IntelCollateral(_) => "Intel collateral",
+            Item::IntelEvaluationNumbers(_) => "Intel TCB evaluation data numbers",
         }
     }
 
-    /// The bytes that the Endorser made.
-    pub fn bytes(&self) -> &[u8] {
+    /// The bytes as they are kept: what AMD made, or deterministic CBOR of what Intel sends in parts.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
             Item::AmdRoot(der)
             | Item::AmdIntermediate(der)
             | Item::AmdSigningKey(der)
-            | Item::AmdRevocationList(der) => der,
+            | Item::AmdRevocationList(der) => Cow::Borrowed(der),
+            Item::IntelCollateral(set) => Cow::Owned(casemate_canon::to_cbor(set)),
+            Item::IntelEvaluationNumbers(numbers) => Cow::Owned(casemate_canon::to_cbor(numbers)),
         }
     }
 
@@ -130,9 +186,18 @@ impl Item {
     /// Where it belongs.
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::NotEndorsed`] for bytes that are not what the kind says.
+    /// [`Error::Unreadable`], [`Error::NotEndorsed`], [`Error::Collateral`] for bytes that are not what the
+    /// kind says.
     pub fn key(&self) -> Result<Key, Error> {
-        amd::key(self)
+        let origin = self.kind_name();
+        match self {
+            Item::IntelCollateral(set) => intel::key_of_set(set, origin),
+            Item::IntelEvaluationNumbers(numbers) => intel::key_of_numbers(numbers, origin),
+            Item::AmdRoot(der) => amd::key_of_root(der, origin),
+            Item::AmdIntermediate(der) => amd::key_of_intermediate(der, origin),
+            Item::AmdSigningKey(der) => amd::leaf_key(&amd::parse_certificate(der, origin)?, origin),
+            Item::AmdRevocationList(der) => amd::key_of_list(der, origin),
+        }
     }
 }
 
@@ -152,6 +217,12 @@ impl Key {
                 format!("amd/{product}/vlek-{}-{tcb}.der", digits(&name.as_bytes()[..16]))
             }
             Key::AmdRevocationList { product } => format!("amd/{product}/revocation.crl"),
+            Key::IntelCollateral { platform: Platform { tee, fmspc, authority } } => {
+                format!("intel/{}-{fmspc}-{}.cbor", intel::tee_path(*tee), authority.name())
+            }
+            Key::IntelEvaluationNumbers { tee } => {
+                format!("intel/{}-evaluation-numbers.cbor", intel::tee_path(*tee))
+            }
         })
     }
 }
@@ -169,6 +240,10 @@ impl std::fmt::Display for Key {
                 write!(f, "VLEK of {product}, provider {}, TCB {tcb}", name.short())
             }
             Key::AmdRevocationList { product } => write!(f, "revocation list of {product}"),
+            Key::IntelCollateral { platform } => write!(f, "collateral of {platform}"),
+            Key::IntelEvaluationNumbers { tee } => {
+                write!(f, "TCB evaluation data numbers of {}", intel::tee_name(*tee))
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Which certificates endorse this evidence, and where are they?
 //!
 //! Endorsements come with the evidence, from a folder on disk, or from their maker: AMD's key
-//! distribution service (KDS; AMD 57230 §4). What was fetched is kept, so that a chip is asked about once
-//! and a Verifier can work without a network; a file carries it to a machine that has none.
+//! distribution service (KDS; AMD 57230 §4), Intel's provisioning certification service (PCS, version 4)
+//! or a cloud's cache of either. What was fetched is kept, so that a chip is asked about once and a
+//! Verifier can work without a network; a file carries it to a machine that has none.
 //!
 //! ```no_run
-//! use casemate_endorse::{Cache, Etiquette, KeyServer};
+//! use casemate_endorse::{Cache, CollateralServer, Etiquette, KeyServer};
 //! use casemate_verify::Roots;
 //! # async fn run(bundle: casemate_evidence::bundle::Bundle, now_ms: u64) -> Result<(), casemate_endorse::Error> {
 //! let server = KeyServer::amd(Etiquette::person())?;
-//! let cache = Cache::online("/var/cache/casemate/endorsements", Roots::builtin(), server);
+//! let cache = Cache::online("/var/cache/casemate/endorsements", Roots::builtin(), server)
+//!     .with_collateral_server(CollateralServer::intel(Etiquette::person())?);
 //! let completed = cache.complete(bundle, now_ms).await?;
 //! # Ok(())
 //! # }
@@ -21,15 +23,21 @@
 #![forbid(unsafe_code)]
 
 mod amd;
+mod azure;
 mod cache;
 mod error;
 mod flight;
+mod intel;
 mod item;
 mod key_server;
+mod service;
 mod store;
 
+pub use azure::AzureHost;
 pub use cache::{Cache, Completed, Revocation};
 pub use error::Error;
-pub use item::{Item, Key, OfflineBundle};
-pub use key_server::{Etiquette, KeyServer};
+pub use intel::{CollateralRefusal, CollateralServer, Edition, Part, PckAuthority, Platform};
+pub use item::{Item, Key, OfflineBundle, PlatformCollateral, SignedNumbers};
+pub use key_server::KeyServer;
+pub use service::Etiquette;
 pub use store::Entry;

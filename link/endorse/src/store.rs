@@ -15,6 +15,7 @@ use casemate_verify::snp::{AuthenticatedChain, Endorsements, verify_revocation_l
 
 use crate::amd::{self, Authority};
 use crate::error::Error;
+use crate::intel;
 use crate::item::{Holder, Item, Key, Kind};
 
 /// A folder of endorsements and the roots that vouch for them.
@@ -42,8 +43,10 @@ pub struct Entry {
 
 /// More signing keys of one product are not kept: the one that was written first goes.
 const MAXIMUM_SIGNING_KEYS: usize = 4096;
-/// Chains have 5 kB, revocation lists 1 kB.
-pub(crate) const MAXIMUM_FILE_LEN: usize = 64 * 1024;
+/// As [`MAXIMUM_SIGNING_KEYS`]; Intel knows some hundred kinds of platforms.
+const MAXIMUM_SETS: usize = 512;
+/// Of AMD's items none has more than 5 kB; Intel's collateral has 20 kB in use.
+const MAXIMUM_FILE_LEN: usize = 512 * 1024;
 
 impl Store {
     pub fn new(directory: PathBuf, roots: Roots) -> Self {
@@ -176,13 +179,15 @@ impl Store {
         self.put(item)
     }
 
-    fn put(&self, item: Item) -> Result<Key, Error> {
+    pub fn put(&self, item: Item) -> Result<Key, Error> {
         let key = item.key()?;
         let path = self.path(&key);
-        if matches!(item, Item::AmdSigningKey(_)) {
-            make_room(&path);
+        match item {
+            Item::AmdSigningKey(_) => make_room(&path, is_signing_key, MAXIMUM_SIGNING_KEYS),
+            Item::IntelCollateral(_) => make_room(&path, is_collateral, MAXIMUM_SETS),
+            _ => {}
         }
-        write(&path, item.bytes())?;
+        write(&path, &item.bytes())?;
         Ok(key)
     }
 
@@ -191,7 +196,9 @@ impl Store {
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Product::ALL
             .into_iter()
-            .flat_map(|product| list(&self.directory.join(format!("amd/{product}"))))
+            .map(|product| format!("amd/{product}"))
+            .chain(["intel".to_owned()])
+            .flat_map(|folder| list(&self.directory.join(folder)))
             .filter_map(|path| self.entry(&path))
             .collect();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -202,6 +209,12 @@ impl Store {
         let bytes = self.read(path).ok().flatten()?;
         let name = path.file_name()?.to_str()?;
         let item = match name {
+            name if name.ends_with("-evaluation-numbers.cbor") => {
+                Item::IntelEvaluationNumbers(casemate_canon::from_cbor(&bytes, MAXIMUM_FILE_LEN).ok()?)
+            }
+            name if name.ends_with(".cbor") => {
+                Item::IntelCollateral(casemate_canon::from_cbor(&bytes, MAXIMUM_FILE_LEN).ok()?)
+            }
             "root.der" => Item::AmdRoot(bytes.into()),
             "revocation.crl" => Item::AmdRevocationList(bytes.into()),
             name if name.ends_with("-intermediate.der") => Item::AmdIntermediate(bytes.into()),
@@ -218,8 +231,10 @@ impl Store {
                 let list = amd::parse_list(der, name).ok()?;
                 (list.this_update_ms(), list.next_update_ms())
             }
-            other => {
-                let certificate = amd::parse_certificate(other.bytes(), name).ok()?;
+            Item::IntelCollateral(set) => intel::dates(set, name).ok()?,
+            Item::IntelEvaluationNumbers(numbers) => intel::dates_of_numbers(numbers, name).ok()?,
+            Item::AmdRoot(der) | Item::AmdIntermediate(der) | Item::AmdSigningKey(der) => {
+                let certificate = amd::parse_certificate(der, name).ok()?;
                 (certificate.not_before_ms(), certificate.not_after_ms())
             }
         };
@@ -227,7 +242,7 @@ impl Store {
     }
 
     /// What `make` makes of a file; `None` if it is absent, or if it cannot be used, which is logged.
-    fn use_file<T>(&self, path: &Path, make: impl FnOnce(&[u8], &str) -> Result<T, Error>) -> Option<T> {
+    pub fn use_file<T>(&self, path: &Path, make: impl FnOnce(&[u8], &str) -> Result<T, Error>) -> Option<T> {
         let made = match self.read(path) {
             Ok(None) => return None,
             Ok(Some(bytes)) => make(&bytes, &path.display().to_string()),
@@ -242,7 +257,7 @@ impl Store {
         }
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    pub fn path(&self, key: &Key) -> PathBuf {
         self.directory.join(key.path())
     }
 
@@ -262,20 +277,25 @@ impl Store {
 }
 
 /// Strangers choose which chips are asked about; they do not choose how full the disk gets.
-fn make_room(path: &Path) {
+fn make_room(path: &Path, counts: fn(&str) -> bool, maximum: usize) {
     let Some(folder) = path.parent() else { return };
-    let is_key = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.ends_with(".der") && name != "root.der" && !name.ends_with("-intermediate.der")
-    };
-    let mut keys: Vec<PathBuf> = list(folder).into_iter().filter(is_key).collect();
-    if keys.len() < MAXIMUM_SIGNING_KEYS {
+    let counts = |path: &PathBuf| path.file_name().is_some_and(|name| counts(&name.to_string_lossy()));
+    let mut files: Vec<PathBuf> = list(folder).into_iter().filter(counts).collect();
+    if files.len() < maximum {
         return;
     }
-    keys.sort_by_key(|path| written_ms(path));
-    for oldest in &keys[..=keys.len() - MAXIMUM_SIGNING_KEYS] {
+    files.sort_by_key(|path| written_ms(path));
+    for oldest in &files[..=files.len() - maximum] {
         let _ = std::fs::remove_file(oldest);
     }
+}
+
+fn is_signing_key(name: &str) -> bool {
+    name.ends_with(".der") && name != "root.der" && !name.ends_with("-intermediate.der")
+}
+
+fn is_collateral(name: &str) -> bool {
+    name.ends_with(".cbor") && !name.ends_with("-evaluation-numbers.cbor")
 }
 
 /// The products that may have made this report: those in whose layout its TCB version fits.
@@ -287,7 +307,7 @@ pub(crate) fn products(report: &Report) -> Vec<Product> {
     named.into_iter().filter(|product| report.reported_tcb().components(*product).is_ok()).collect()
 }
 
-fn list(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn list(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -295,7 +315,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn written_ms(path: &Path) -> u64 {
+pub(crate) fn written_ms(path: &Path) -> u64 {
     let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

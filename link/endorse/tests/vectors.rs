@@ -9,7 +9,7 @@ mod server;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use casemate_endorse::{Cache, Etiquette, Item, KeyServer, Revocation};
+use casemate_endorse::{AzureHost, Cache, Error, Etiquette, Item, Key, KeyServer, Revocation};
 use casemate_evidence::bundle::{Bundle, Item as EvidenceItem};
 use casemate_evidence::snp::{Leaf, Report, SigningKeyKind};
 use casemate_evidence::x509::Certificate;
@@ -154,6 +154,51 @@ fn snp_certificate_vectors_are_kept_while_they_hold() {
         let early = tempfile::tempdir().expect("a folder");
         let results = Cache::offline(early.path(), Roots::builtin()).import(&items, 1_500_000_000_000);
         assert!(results.iter().all(Result::is_err), "{}: {results:?}", vector.name);
+    }
+}
+
+#[tokio::test]
+async fn vectors_from_azure_s_hosts_are_kept_as_their_host_sends_them() {
+    let all = vectors("snp-certs");
+    let azure: Vec<&Vector> = all.iter().filter(|vector| vector.name.contains("aci-thim")).collect();
+    assert!(all.is_empty() || !azure.is_empty(), "no vector of Azure's");
+    for vector in azure {
+        let text = |name: &str| {
+            let bytes = vector.file(name).unwrap_or_else(|| panic!("{}: {name}", vector.name));
+            String::from_utf8(bytes).expect("PEM is text")
+        };
+        let leaf = Certificate::parse(&vector.file("vcek.der").expect("a VCEK")).expect("readable");
+        let leaf = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, leaf.as_der());
+        let mut answer = serde_json::json!({
+            "vcekCert": leaf.expect("encodes"),
+            "tcbm": "DB18000000000004",
+            "certificateChain": text("cert_chain.pem"),
+            "cacheControl": "86400",
+        });
+        let server = Server::start(HashMap::new()).await;
+        let serve = |answer: &Value| {
+            server.answer("/metadata/THIM/amd/certification", 200, answer.to_string().into_bytes());
+        };
+        serve(&answer);
+        let host = AzureHost::at(&server.base, Etiquette::person()).expect("a client");
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::offline(folder.path(), Roots::builtin());
+        let keys = cache.fetch_from_azure_host(&host, vector.now_ms()).await.expect("kept");
+        assert!(matches!(keys[0], Key::AmdSigningKey { .. }), "{keys:?}");
+        assert_eq!((keys.len(), cache.entries().len()), (3, 3));
+
+        // Half an answer, and one with a chain of nobody's, leave nothing behind.
+        let strict = Cache::offline(tempfile::tempdir().expect("a folder").path(), Roots::none());
+        let refused = strict.fetch_from_azure_host(&host, vector.now_ms()).await;
+        assert!(
+            matches!(refused, Err(Error::AuthorityMissing { .. } | Error::NotEndorsed { .. })),
+            "{refused:?}"
+        );
+        answer.as_object_mut().expect("an object").remove("vcekCert");
+        serve(&answer);
+        let refused = strict.fetch_from_azure_host(&host, vector.now_ms()).await;
+        assert!(matches!(refused, Err(Error::AzureHost { .. })), "{refused:?}");
+        assert!(strict.entries().is_empty());
     }
 }
 

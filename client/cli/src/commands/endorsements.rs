@@ -2,8 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_endorse::{Item, OfflineBundle};
-use casemate_evidence::{bundle::Bundle, snp::Product, snp::Report, x509::Certificate, x509::RevocationList};
+use casemate_endorse::{Item, OfflineBundle, PlatformCollateral};
+use casemate_evidence::{
+    bundle::Bundle,
+    intel::{EvaluationNumbers, TcbInfo},
+    snp::{Product, Report},
+    x509::{Certificate, RevocationList},
+};
 use casemate_verify::snp::Endorsements;
 use serde_json::{Value, json};
 
@@ -11,13 +16,13 @@ use crate::{
     Error,
     clock::{self, Moment},
     commands::{Context, inspect},
-    endorsements::failed,
+    endorsements::{azure_host, failed},
     evidence::Evidence,
     exit, files,
     output::{size, table},
 };
 
-/// Certificates and revocation lists that endorse hardware: fetch, carry to a machine without a network, list
+/// Certificates, collateral and revocation lists that endorse hardware: fetch, carry to a machine without a network, list
 ///
 /// Only what a vendor's own root vouches for is kept. `verify` and `up` fetch what they lack by themselves;
 /// with --offline they use what is kept here.
@@ -31,12 +36,15 @@ pub struct Arguments {
 enum Command {
     /// Fetch what endorses evidence, or what all chips of a product share
     Fetch {
-        /// Evidence: bundles or raw reports
-        #[arg(required_unless_present = "product")]
+        /// Evidence: bundles, raw reports or quotes
+        #[arg(required_unless_present_any = ["product", "azure_host"])]
         files: Vec<PathBuf>,
         /// Product whose authority and revocation list are fetched; may be repeated
         #[arg(long, value_parser = product, value_name = "Milan|Genoa|Turin")]
         product: Vec<Product>,
+        /// In an SEV-SNP VM of Azure: ask its host for the VCEK
+        #[arg(long, conflicts_with = "offline")]
+        azure_host: bool,
         /// For recorded evidence: the time to judge it at, in UTC, such as 2026-05-01T00:00:00Z
         #[arg(long, value_name = "TIME")]
         at: Option<Moment>,
@@ -65,7 +73,12 @@ enum Command {
 /// [`Error::Endorsements`], [`Error::File`], [`Error::UnknownEvidence`], [`Error::Unreadable`].
 pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     match arguments.command {
-        Command::Fetch { files, product, at } => fetch(context, &files, &product, now_ms(at)).await,
+        Command::Fetch { files, product, azure_host, at } => {
+            if azure_host {
+                fetch_from_azure_host(context, now_ms(at)).await?;
+            }
+            fetch(context, &files, &product, now_ms(at)).await
+        }
         Command::Export { file } => export(context, &file),
         Command::Import { files, at } => import(context, &files, now_ms(at)),
         Command::Status => status(context),
@@ -82,6 +95,12 @@ async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_m
     }
     for path in files {
         let bundle = read_evidence(path)?;
+        if bundle.tdx_quote().is_some() || bundle.sgx_quote().is_some() {
+            let step = context.output.long_step("Fetching", &format!("collateral of {}", path.display()));
+            cache.complete(bundle, now_ms).await.map_err(failed)?;
+            step.done("Intel's collateral of its platform");
+            continue;
+        }
         let unreadable = |source| Error::NotReport { path: path.to_owned(), source: Box::new(source) };
         let report = bundle.snp_report().ok_or_else(|| Error::NothingToVerify { path: path.to_owned() })?;
         let report = Report::parse(report).map_err(unreadable)?;
@@ -90,6 +109,14 @@ async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_m
         step.done(&format!("chain of chip {}", report.chip_id().short()));
     }
     status(context)
+}
+
+async fn fetch_from_azure_host(context: &Context, now_ms: u64) -> Result<(), Error> {
+    let step = context.output.long_step("Fetching", "what Azure's host has of this VM");
+    let cache = context.endorsements()?;
+    let keys = cache.fetch_from_azure_host(&azure_host()?, now_ms).await.map_err(failed)?;
+    step.done(&keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    Ok(())
 }
 
 fn read_evidence(path: &Path) -> Result<Bundle, Error> {
@@ -170,9 +197,10 @@ fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
             items.extend(
                 bundle.snp_revocation_list().map(|list| Item::AmdRevocationList(list.to_vec().into())),
             );
+            items.extend(PlatformCollateral::from_bundle(&bundle).map(Item::IntelCollateral));
             Ok(items)
         }
-        Evidence::SnpReport(_) => Err(Error::NotEndorsement { path: path.to_owned() }),
+        Evidence::SnpReport(_) | Evidence::Quote(_) => Err(Error::NotEndorsement { path: path.to_owned() }),
     }
 }
 
@@ -222,7 +250,20 @@ fn content(item: &Item) -> Value {
         Item::AmdRevocationList(der) => {
             RevocationList::parse(der).map_or(Value::Null, |list| inspect::revocation_list(&list))
         }
-        other => Certificate::parse(other.bytes()).map_or(Value::Null, |one| inspect::certificate(&one)),
+        Item::IntelCollateral(set) => TcbInfo::parse(&set.collateral.tcb_info).map_or(Value::Null, |info| {
+            json!({
+                "tee": info.tee(),
+                "fmspc": info.fmspc(),
+                "tcb_evaluation_data_number": info.evaluation_number(),
+            })
+        }),
+        Item::IntelEvaluationNumbers(numbers) => {
+            EvaluationNumbers::parse(&numbers.body).map_or(Value::Null, |list| {
+                let numbers: Vec<u32> = list.numbers().iter().map(|one| one.number).collect();
+                json!({ "tee": list.tee(), "tcb_evaluation_data_numbers": numbers })
+            })
+        }
+        other => Certificate::parse(&other.bytes()).map_or(Value::Null, |one| inspect::certificate(&one)),
     }
 }
 

@@ -33,6 +33,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let unknown = || Error::UnknownEvidence { path: path.to_owned() };
     let found = match Evidence::recognise(bytes).ok_or_else(unknown)? {
         Evidence::SnpReport(bytes) => report(path, &bytes)?,
+        Evidence::Quote(quote) => show(path, &quote)?,
         Evidence::Bundle(bundle) => {
             let refused = |source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) };
             json!({ "kind": "evidence-bundle", "items": items(path, bundle.map_err(refused)?.as_ref())? })

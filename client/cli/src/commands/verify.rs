@@ -33,8 +33,8 @@ use crate::{
 /// and the policy lists its root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Name of a VM, https://SITE, a file with an evidence bundle or a raw SEV-SNP report, or - for standard
-    /// input
+    /// Name of a VM, https://SITE, a file with an evidence bundle, a raw SEV-SNP report or a TDX or SGX quote,
+    /// or - for standard input
     pub target: String,
     /// Policy file
     #[arg(long, value_name = "FILE")]

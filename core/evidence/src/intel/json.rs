@@ -88,6 +88,8 @@ pub(super) fn split_response(
         tcb_info: Option<&'a RawValue>,
         #[serde(borrow, rename = "enclaveIdentity")]
         enclave_identity: Option<&'a RawValue>,
+        #[serde(borrow, rename = "tcbEvaluationDataNumbers")]
+        evaluation_numbers: Option<&'a RawValue>,
         signature: sign::Signature,
     }
     if bytes.len() > maximum {
@@ -95,9 +97,10 @@ pub(super) fn split_response(
     }
     let json = |source| CollateralError::Json { document, source };
     let response: Response = serde_json::from_slice(bytes).map_err(json)?;
-    let body = match (response.tcb_info, response.enclave_identity) {
-        (Some(body), None) if name == "tcbInfo" => body,
-        (None, Some(body)) if name == "enclaveIdentity" => body,
+    let body = match (response.tcb_info, response.enclave_identity, response.evaluation_numbers) {
+        (Some(body), None, None) if name == "tcbInfo" => body,
+        (None, Some(body), None) if name == "enclaveIdentity" => body,
+        (None, None, Some(body)) if name == "tcbEvaluationDataNumbers" => body,
         _ => {
             return Err(json(serde_json::Error::custom(format_args!(
                 "expected the members {name} and signature"

@@ -8,6 +8,7 @@
 mod builder;
 pub(crate) mod bytes;
 mod enclave_identity;
+mod evaluation_numbers;
 mod json;
 mod pck;
 mod quote;
@@ -15,6 +16,7 @@ mod tcb_info;
 
 pub use builder::{CollateralBuilder, LevelBuilder, ModuleBuilder, QuoteBuilder, pck_extension};
 pub use enclave_identity::{EnclaveIdentity, EnclaveKind, EnclaveLevel, Masked};
+pub use evaluation_numbers::{EvaluationNumber, EvaluationNumbers};
 pub use json::CollateralError;
 pub use pck::{Fmspc, Pck, PckConfiguration, PckError, PlatformTcb, Ppid, SgxType};
 pub use quote::{

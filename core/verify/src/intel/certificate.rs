@@ -25,6 +25,8 @@ pub enum Link {
     TcbInfoSigner,
     /// Intel SGX TCB Signing, as it signs the identity of the Quoting Enclave.
     QeIdentitySigner,
+    /// Intel SGX TCB Signing, as it signs the list of TCB evaluation data numbers.
+    EvaluationNumbersSigner,
     /// The root's revocation list.
     RootRevocationList,
     /// The revocation list of the PCK authority.
@@ -310,6 +312,7 @@ impl std::fmt::Display for Link {
             Link::Pck => "PCK certificate",
             Link::TcbInfoSigner => "signer of the TCB info",
             Link::QeIdentitySigner => "signer of the enclave identity",
+            Link::EvaluationNumbersSigner => "signer of the TCB evaluation data numbers",
             Link::RootRevocationList => "root's revocation list",
             Link::PckRevocationList => "revocation list of the PCK's authority",
         })

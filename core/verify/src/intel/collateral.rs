@@ -305,6 +305,23 @@ impl AuthenticatedCollateral {
         .fold(u64::MAX, u64::min)
     }
 
+    /// Checks that `authority` is a PCK authority below this root that was not revoked, and that it signed
+    /// the list of revoked platforms. [`verify`](Self::verify) cannot: a quote brings the authority.
+    ///
+    /// # Errors
+    /// [`ChainError`], the first that applies.
+    pub fn check_pck_authority(
+        &self,
+        authority: &Certificate,
+        now_ms: u64,
+        provider: &dyn Provider,
+    ) -> Result<(), ChainError> {
+        let Collateral { root, root_revocation_list, pck_revocation_list, .. } = &self.collateral;
+        verify_pck_authority(authority, root, now_ms, provider)?;
+        check_not_revoked(Link::PckAuthority, authority, root_revocation_list)?;
+        verify_revocation_list(Link::PckRevocationList, pck_revocation_list, authority, provider)
+    }
+
     /// Verifies a platform's certificates and reads the platform's.
     pub(super) fn verify_pck(
         &self,
@@ -319,18 +336,11 @@ impl AuthenticatedCollateral {
         if found != self.root_key_digest {
             return Err(ChainError::OtherRoot { found, expected: self.root_key_digest });
         }
-        let Collateral { root, root_revocation_list, pck_revocation_list, .. } = &self.collateral;
-        verify_certificate(Link::PckAuthority, authority, root, provider)?;
-        check_subject(Link::PckAuthority, authority, &PCK_AUTHORITIES, "a PCK authority of Intel")?;
-        check_path_length(authority)?;
-        check_extensions(Link::PckAuthority, authority)?;
-        check_certificate_time(Link::PckAuthority, authority, now_ms)?;
-        check_not_revoked(Link::PckAuthority, authority, root_revocation_list)?;
-        verify_revocation_list(Link::PckRevocationList, pck_revocation_list, authority, provider)?;
+        self.check_pck_authority(authority, now_ms, provider)?;
         verify_certificate(Link::Pck, leaf, authority, provider)?;
         check_leaf(Link::Pck, leaf, PCK)?;
         check_certificate_time(Link::Pck, leaf, now_ms)?;
-        check_not_revoked(Link::Pck, leaf, pck_revocation_list)?;
+        check_not_revoked(Link::Pck, leaf, &self.collateral.pck_revocation_list)?;
         Ok(Pck::read(leaf)?)
     }
 
@@ -341,8 +351,8 @@ impl AuthenticatedCollateral {
 }
 
 impl Collateral {
-    /// First and last moment at which every dated part holds.
-    fn window(&self) -> (u64, u64) {
+    /// First and last moment at which every dated part holds, in milliseconds since 1970.
+    pub fn window(&self) -> (u64, u64) {
         let certificates = [&self.root, &self.tcb_info_signer, &self.qe_identity_signer]
             .map(|certificate| (certificate.not_before_ms(), certificate.not_after_ms()));
         let lists = [&self.root_revocation_list, &self.pck_revocation_list]
@@ -382,6 +392,24 @@ pub fn verify_root(
     }
     check_certificate_time(Link::Root, root, now_ms)?;
     Ok(trust_class)
+}
+
+/// Checks that `root` made `authority` a PCK authority of Intel's, at time `now_ms` (milliseconds since
+/// 1970). Not whether it was revoked since.
+///
+/// # Errors
+/// [`ChainError`], the first that applies.
+pub fn verify_pck_authority(
+    authority: &Certificate,
+    root: &Certificate,
+    now_ms: u64,
+    provider: &dyn Provider,
+) -> Result<(), ChainError> {
+    verify_certificate(Link::PckAuthority, authority, root, provider)?;
+    check_subject(Link::PckAuthority, authority, &PCK_AUTHORITIES, "a PCK authority of Intel")?;
+    check_path_length(authority)?;
+    check_extensions(Link::PckAuthority, authority)?;
+    check_certificate_time(Link::PckAuthority, authority, now_ms)
 }
 
 fn check_path_length(authority: &Certificate) -> Result<(), ChainError> {
@@ -432,5 +460,5 @@ impl std::fmt::Display for Document {
 }
 
 const PCK: &str = "Intel SGX PCK Certificate";
-const TCB_SIGNING: &str = "Intel SGX TCB Signing";
+pub(super) const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 const PCK_AUTHORITIES: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];

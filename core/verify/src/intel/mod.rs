@@ -14,14 +14,17 @@
 mod appraise;
 mod certificate;
 mod collateral;
+mod evaluation_numbers;
 mod failure;
 mod quote;
 mod standing;
 
 pub use certificate::{ChainError, Link, verify_certificate, verify_revocation_list};
 pub use collateral::{
-    AuthenticatedCollateral, Collateral, CollateralFileError, Document, DocumentError, verify_root,
+    AuthenticatedCollateral, Collateral, CollateralFileError, Document, DocumentError, verify_pck_authority,
+    verify_root,
 };
+pub use evaluation_numbers::{AuthenticatedEvaluationNumbers, EvaluationNumbersError};
 pub use quote::{
     AuthenticateError, AuthenticatedQuote, check_attestation_key, check_qe_report_signature,
     check_quote_signature,

@@ -61,6 +61,7 @@ pub struct List {
     pub this_update_ms: u64,
     pub next_update_ms: u64,
     pub revoked: Vec<Vec<u8>>,
+    pub number: Option<u8>,
     pub signer: Key,
 }
 
@@ -163,6 +164,7 @@ impl Machine {
             this_update_ms: NOW_MS - 10 * DAY_MS,
             next_update_ms: NOW_MS + 20 * DAY_MS,
             revoked: vec![vec![0x55]],
+            number: None,
             signer,
         };
         Self {
@@ -330,6 +332,11 @@ impl List {
             .iter()
             .map(|serial| sequence(&[tagged(2, serial), time(self.this_update_ms)]))
             .collect();
+        // crlExtensions: the CRL number (RFC 5280 §5.2.3), an integer in an octet string.
+        let number = self.number.map_or_else(Vec::new, |number| {
+            let extension = sequence(&[vec![6, 3, 0x55, 0x1D, 20], vec![4, 3, 2, 1, number]]);
+            tagged(0xA0, &sequence(&[extension]))
+        });
         let tbs = sequence(&[
             vec![2, 1, 1], // version 2
             ECDSA_SHA256.to_vec(),
@@ -337,6 +344,7 @@ impl List {
             time(self.this_update_ms),
             time(self.next_update_ms),
             sequence(&revoked),
+            number,
         ]);
         signed(tbs, self.signer, &ECDSA_SHA256)
     }

@@ -12,6 +12,7 @@ pub type Answers = HashMap<String, (u16, Vec<u8>)>;
 pub struct Server {
     pub base: String,
     answers: Arc<Mutex<Answers>>,
+    headers: Arc<Mutex<HashMap<String, String>>>,
     asked: Arc<Mutex<Vec<String>>>,
     gate: tokio::sync::watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
@@ -22,16 +23,18 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let (answers, asked) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
+        let headers = Arc::new(Mutex::new(HashMap::new()));
         let (gate, open) = tokio::sync::watch::channel(true);
         let task = tokio::spawn({
-            let (answers, asked) = (answers.clone(), asked.clone());
+            let (answers, headers, asked) = (answers.clone(), headers.clone(), asked.clone());
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, answers.clone(), asked.clone(), open.clone()));
+                    let (answers, headers) = (answers.clone(), headers.clone());
+                    tokio::spawn(serve(stream, answers, headers, asked.clone(), open.clone()));
                 }
             }
         });
-        Self { base, answers, asked, gate, task }
+        Self { base, answers, headers, asked, gate, task }
     }
 
     /// Every path that was asked for, in order.
@@ -46,6 +49,12 @@ impl Server {
 
     pub fn answer(&self, path: &str, status: u16, body: Vec<u8>) {
         self.answers.lock().expect("no panic while locked").insert(path.to_owned(), (status, body));
+    }
+
+    /// Sends a line among the headers of the answer to `path`.
+    pub fn header(&self, path: &str, name: &str, value: &str) {
+        let line = format!("{name}: {value}\r\n");
+        self.headers.lock().expect("no panic while locked").insert(path.to_owned(), line);
     }
 
     /// Takes questions and keeps the answers back, until [`speak`](Self::speak).
@@ -67,6 +76,7 @@ impl Server {
 async fn serve(
     mut stream: tokio::net::TcpStream,
     answers: Arc<Mutex<Answers>>,
+    headers: Arc<Mutex<HashMap<String, String>>>,
     asked: Arc<Mutex<Vec<String>>>,
     mut open: tokio::sync::watch::Receiver<bool>,
 ) {
@@ -84,7 +94,10 @@ async fn serve(
     let _ = open.wait_for(|open| *open).await;
     let answer = answers.lock().expect("no panic while locked").get(&path).cloned();
     let (status, body) = answer.unwrap_or((404, Vec::new()));
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let header = headers.lock().expect("no panic while locked").get(&path).cloned().unwrap_or_default();
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status} X\r\n{header}content-length: {length}\r\nconnection: close\r\n\r\n");
     let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.write_all(&body).await;
 }
