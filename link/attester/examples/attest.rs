@@ -1,5 +1,5 @@
 //! Prints evidence about this guest: `CERTIFICATE <kind> <hex>` for each that came along, then
-//! `EVIDENCE <hex>`.
+//! `EVIDENCE <hex>`, a report or a quote.
 //!
 //! The report data are 64 bytes of `x`, or the hexadecimal digits in the first argument that has 128.
 

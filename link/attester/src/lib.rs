@@ -1,7 +1,8 @@
 //! How does a guest obtain evidence about itself?
 //!
 //! Through the kernel's own interfaces, blocking, and with nothing between: `/dev/sev-guest`
-//! ([`SevGuest`]), or the report folder of configfs ([`Tsm`]). Whoever asks sees only [`Attester`].
+//! ([`SevGuest`]), or the report folder of configfs ([`Tsm`]), which TDX guests have as well. Whoever asks sees
+//! only [`Attester`].
 //!
 //! ```no_run
 //! use casemate_evidence::ReportData;
@@ -22,6 +23,8 @@ mod tsm;
 
 use std::path::PathBuf;
 
+use casemate_evidence::bundle::{BundleError, IntelCollateral};
+use casemate_evidence::intel::{Body, Quote, QuoteError};
 use casemate_evidence::{ReportData, snp};
 
 pub use certificates::{Certificate, CertificateKind, TableError, parse_table, write_table};
@@ -51,13 +54,21 @@ pub enum Evidence {
         /// Certificates that the host chose to send along; empty more often than not.
         certificates: Vec<Certificate>,
     },
+    /// A TDX quote.
+    Tdx {
+        /// The quote, as received.
+        quote: Vec<u8>,
+        /// What came along of the collateral; on hardware nothing does.
+        collateral: Option<Box<IntelCollateral>>,
+    },
 }
 
 impl Evidence {
-    /// The bytes of the report.
+    /// The bytes of the report, or of the quote.
     pub fn report(&self) -> &[u8] {
         match self {
             Evidence::Snp { report, .. } => report.as_bytes(),
+            Evidence::Tdx { quote, .. } => quote,
         }
     }
 }
@@ -68,8 +79,8 @@ impl Evidence {
 pub enum Error {
     /// No interface at all.
     #[error(
-        "no {device} and no report provider below {tsm}: this is no SEV-SNP guest, or its kernel lacks the \
-         sev-guest module (Linux 6.1 or later with CONFIG_SEV_GUEST)"
+        "no {device} and no report provider below {tsm}: this is no SEV-SNP or TDX guest, or its kernel lacks the \
+         module (Linux 6.1 or later with CONFIG_SEV_GUEST, 6.7 or later with CONFIG_TDX_GUEST_DRIVER)"
     )]
     NoInterface {
         /// The device looked for.
@@ -79,7 +90,7 @@ pub enum Error {
     },
     /// The interface exists, but cannot be used.
     #[error(
-        "{path} cannot be {action}: {source}; evidence is for root, and needs a kernel of SEV-SNP guests"
+        "{path} cannot be {action}: {source}; evidence is for root, and needs a kernel of SEV-SNP or TDX guests"
     )]
     Io {
         /// The file or folder.
@@ -131,8 +142,21 @@ pub enum Error {
     /// The host's certificates do not parse. The report itself may be good: ask without them.
     #[error("certificates sent by the host")]
     Certificates(#[from] TableError),
-    /// Another technology than SEV-SNP provides the reports.
-    #[error("{path} names provider {found:?}, expected \"sev_guest\"; only SEV-SNP is supported here")]
+    /// What came is no quote.
+    #[error("the report folder answered with something other than a quote")]
+    Quote(#[from] QuoteError),
+    /// A quote of something else than this trust domain.
+    #[error(
+        "the quote is of an SGX enclave, expected one of this trust domain; the host's quoting service is broken"
+    )]
+    QuoteOfEnclave,
+    /// What came along with a quote is no collateral. The quote itself may be good.
+    #[error("collateral that came along with the quote")]
+    Collateral(#[from] BundleError),
+    /// Another technology provides the reports.
+    #[error(
+        "{path} names provider {found:?}, expected \"sev_guest\" or \"tdx_guest\"; nothing else is supported here"
+    )]
     Provider {
         /// The file.
         path: PathBuf,
@@ -168,9 +192,21 @@ pub fn open() -> Result<Box<dyn Attester>, Error> {
 /// A report that answers this request, and no other.
 fn check_report(bytes: &[u8], asked: &ReportData) -> Result<Box<snp::Report>, Error> {
     let report = snp::Report::parse(bytes)?;
-    if report.report_data() != *asked {
-        let found = Box::new(report.report_data());
-        return Err(Error::OtherReportData { found, expected: Box::new(*asked) });
-    }
+    check_report_data(report.report_data(), asked)?;
     Ok(Box::new(report))
+}
+
+/// A quote that answers this request, and no other.
+fn check_quote(bytes: &[u8], asked: &ReportData) -> Result<(), Error> {
+    match Quote::parse(bytes)?.body() {
+        Body::Tdx(report) => check_report_data(report.report_data(), asked),
+        Body::Sgx(_) => Err(Error::QuoteOfEnclave),
+    }
+}
+
+fn check_report_data(found: ReportData, asked: &ReportData) -> Result<(), Error> {
+    if found == *asked {
+        return Ok(());
+    }
+    Err(Error::OtherReportData { found: Box::new(found), expected: Box::new(*asked) })
 }
