@@ -46,7 +46,7 @@ check: ## formatting and lints only
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 fast-test: ## everything that boots no guest
-	$(CARGO) nextest run --workspace -E 'not binary(boot) and not binary(vm) and not binary(reproducible) and not (package(casemate-tests) and test(/^guest/))'
+	$(CARGO) nextest run --workspace -E 'not binary(boot) and not binary(tpm_guest) and not binary(vm) and not binary(reproducible) and not (package(casemate-tests) and test(/^guest/))'
 
 # Boots run the programs that `make demo` runs; what is measured by itself is optimised as a release is.
 # BENCH takes arguments: `make bench BENCH='verify --json'`, `make bench BENCH='--rounds 3'`.

@@ -4,7 +4,7 @@ mod support;
 
 use casemate_crypto::hash::{Sha256, sha256, sha384};
 use casemate_measure::pe::{PeError, PeFile};
-use casemate_measure::tdx::boot::{self, register};
+use casemate_measure::tdx::boot::{self, InitrdOption, register};
 use casemate_measure::tdx::firmware::{PageOrder, TdxFirmware, TdxFirmwareError, TdxSectionKind};
 use casemate_measure::{dstack, secretvm};
 use proptest::prelude::*;
@@ -250,8 +250,9 @@ fn damaged_programs_are_refused() {
 #[test]
 fn command_lines_are_measured_as_the_stub_gets_them() {
     let utf16 = |text: &str| sha384(&text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
-    assert_eq!(boot::load_options("quiet", false), utf16("quiet\0"));
-    assert_eq!(boot::load_options("quiet", true), utf16("quiet initrd=initrd\0"));
+    assert_eq!(boot::load_options("quiet", InitrdOption::None), utf16("quiet\0"));
+    assert_eq!(boot::load_options("quiet", InitrdOption::Behind), utf16("quiet initrd=initrd\0"));
+    assert_eq!(boot::load_options("quiet", InitrdOption::InFront), utf16("initrd=initrd quiet\0"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use casemate_evidence::bundle::{Bundle, IntelCollateral, Item};
 use casemate_evidence::intel::{Body, Quote, QuoteVersion};
 use casemate_evidence::tdx::LaunchRegisters;
 use casemate_measure::kernel_hashes::qemu_patched_kernel;
-use casemate_measure::tdx::boot::{self, BootSeparator, DirectBoot, SETUP_OPTION};
+use casemate_measure::tdx::boot::{self, BootSeparator, DirectBoot, InitrdOption, SETUP_OPTION};
 use casemate_measure::tdx::firmware::{PageOrder, TdxFirmware};
 use casemate_measure::tdx::hob;
 use casemate_verify::intel::Collateral;
@@ -416,7 +416,7 @@ fn registers() -> LaunchRegisters {
         boot_options: vec![SETUP_OPTION],
         separator: BootSeparator::Rtmr1,
         kernel: boot::kernel(&qemu_patched_kernel(&kernel(), INITRD.len() as u32, 1024).unwrap()).unwrap(),
-        load_options: Some(boot::load_options(CMDLINE, true)),
+        load_options: Some(boot::load_options(CMDLINE, InitrdOption::InFront)),
         initrd: Some(sha384(INITRD)),
     }
     .registers()

@@ -101,11 +101,25 @@ pub fn kernel(file: &[u8]) -> Result<Sha384, PeError> {
     PeFile::parse(file)?.authenticode()
 }
 
+/// Where OVMF names the initrd in the command line that it hands over: builds of edk2 differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitrdOption {
+    /// There is no initrd, and nothing is added.
+    None,
+    /// ` initrd=initrd` behind it, as in older builds.
+    Behind,
+    /// `initrd=initrd ` in front of it, as in edk2 2026.08 (`host/simtee/tests/tpm_guest.rs`).
+    InFront,
+}
+
 /// Digest of the command line as the kernel's EFI stub gets it: UTF-16, little-endian, with a closing NUL.
-/// OVMF adds ` initrd=initrd` where there is one.
-pub fn load_options(cmdline: &str, has_initrd: bool) -> Sha384 {
-    let suffix = if has_initrd { " initrd=initrd\0" } else { "\0" };
-    let text = cmdline.encode_utf16().chain(suffix.encode_utf16());
+pub fn load_options(cmdline: &str, initrd: InitrdOption) -> Sha384 {
+    let (before, after) = match initrd {
+        InitrdOption::None => ("", "\0"),
+        InitrdOption::Behind => ("", " initrd=initrd\0"),
+        InitrdOption::InFront => ("initrd=initrd ", "\0"),
+    };
+    let text = [before, cmdline, after].into_iter().flat_map(str::encode_utf16);
     sha384(&text.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
 }
 

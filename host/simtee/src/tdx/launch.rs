@@ -8,7 +8,7 @@ use casemate_evidence::tdx::LaunchRegisters;
 use casemate_measure::kernel_hashes::qemu_patched_kernel;
 use casemate_measure::ovmf::Firmware;
 use casemate_measure::pe::PeFile;
-use casemate_measure::tdx::boot::{self, BootSeparator, DirectBoot};
+use casemate_measure::tdx::boot::{self, BootSeparator, DirectBoot, InitrdOption};
 use casemate_measure::tdx::firmware::{PageOrder, TdxFirmware};
 use casemate_measure::tdx::hob;
 use clap::Args;
@@ -66,6 +66,7 @@ impl Launch {
         let initrd_bytes = u32::try_from(initrd_bytes).map_err(too_large)?;
         let kernel = read_whole(&self.kernel, PeFile::MAXIMUM_LEN as u64)?;
         let kernel = qemu_patched_kernel(&kernel, initrd_bytes, self.memory_mib)?;
+        let initrd_option = if initrd_bytes > 0 { InitrdOption::InFront } else { InitrdOption::None };
         let no_hand_off = || Error::NoHandOff { path: self.firmware.clone() };
         let boot = DirectBoot {
             mrtd: firmware.mrtd(PageOrder::PageByPage), // as KVM does
@@ -76,7 +77,7 @@ impl Launch {
             boot_options: vec![boot::SETUP_OPTION],
             separator: BootSeparator::Rtmr1,
             kernel: boot::kernel(&kernel)?,
-            load_options: Some(boot::load_options(&self.cmdline, initrd_bytes > 0)),
+            load_options: Some(boot::load_options(&self.cmdline, initrd_option)),
             initrd: Some(Sha384::try_from(initrd.as_ref()).expect("SHA-384 has 48 bytes")),
         };
         Ok(boot.registers())
