@@ -6,15 +6,24 @@
 
 use casemate_crypto::sign;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode};
 
 /// A list of items, at most one of each type, in ascending order of type.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Bundle {
     #[n(0)]
     version: u8,
-    #[n(1)]
+    #[cbor(n(1), decode_with = "read_items")]
     items: Vec<Item>,
+}
+
+/// As many items as there may be types: an item takes four bytes on the wire, and a hundred times as many in memory.
+fn read_items<'b, C>(d: &mut Decoder<'b>, c: &mut C) -> Result<Vec<Item>, minicbor::decode::Error> {
+    let at = d.position();
+    match d.array()? {
+        Some(found) if found <= Bundle::MAXIMUM_ITEMS => (0..found).map(|_| Item::decode(d, c)).collect(),
+        _ => Err(minicbor::decode::Error::message("expected at most 64 items").at(at)),
+    }
 }
 
 /// One item. Numbers are for ever: 16 to 31 are kept for other TEEs, 32 to 47 for TPMs and logs, 48 to
@@ -153,6 +162,8 @@ impl Bundle {
     pub const VERSION: u8 = 1;
     /// Greatest size in bytes.
     pub const MAXIMUM_LEN: usize = 1024 * 1024;
+    /// Greatest number of items: types are numbered below it.
+    const MAXIMUM_ITEMS: u64 = 64;
 
     /// A bundle of these items; of several items of one type the last stays.
     pub fn new(items: impl IntoIterator<Item = Item>) -> Self {
@@ -349,6 +360,15 @@ mod tests {
     fn unknown_item_types_are_refused() {
         let bytes = [0x82, 1, 0x81, 0x82, 0x18, 99, 0x81, 0x41, 0xAA];
         assert!(matches!(Bundle::parse(&bytes), Err(BundleError::Encoding(_))));
+    }
+
+    #[test]
+    fn more_items_than_types_are_refused_before_they_are_read() {
+        // An array of 65 items that are not there, and one of 64.
+        let refusal = |count: u8| Bundle::parse(&[0x82, 1, 0x98, count]).unwrap_err().to_string();
+        assert!(refusal(65).contains("at most 64 items"), "{}", refusal(65));
+        assert!(!refusal(64).contains("at most 64 items"), "{}", refusal(64));
+        assert!(Bundle::parse(&[0x82, 1, 0x9F, 0xFF]).is_err(), "without a number they are not read either");
     }
 
     #[test]
