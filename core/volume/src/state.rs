@@ -315,6 +315,13 @@ impl VolumeState {
     /// # Errors
     /// [`StateError::Storage`].
     pub fn from_storage(bytes: &[u8]) -> Result<Self, StateError> {
+        let state = Self::read_storage(bytes)?;
+        // A standing uses some of the fields; the others must be as they are written.
+        let whole = state.to_storage().as_slice() == bytes;
+        if whole { Ok(state) } else { Err(StateError::Storage(Damage::Encoding)) }
+    }
+
+    fn read_storage(bytes: &[u8]) -> Result<Self, StateError> {
         let stored: Stored = from_cbor(bytes, 1024).map_err(|_| StateError::Storage(Damage::Encoding))?;
         let salt = Zeroizing::new(Vec::from(stored.salt));
         let salt = || VolumeSalt::from_slice(&salt).ok_or(StateError::Storage(Damage::Salt));

@@ -202,6 +202,14 @@ fn states_survive_storage() {
 }
 
 #[test]
+fn a_stored_state_has_nothing_in_fields_that_its_standing_does_not_use() {
+    let mut absent = VolumeState::Absent.to_storage().to_vec();
+    assert_eq!(absent.pop(), Some(0), "the highest counter is last");
+    absent.push(7);
+    assert!(matches!(VolumeState::from_storage(&absent), Err(StateError::Storage(_))));
+}
+
+#[test]
 fn each_foreign_frame_names_its_reason() {
     let (_, keys, _) = live();
     let header = vec![5; frame::HEADER_BYTES];
