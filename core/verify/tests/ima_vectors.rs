@@ -8,7 +8,7 @@ use casemate_crypto::hash::{Digest, HashAlgorithm};
 use casemate_evidence::eventlog::EventLog;
 use casemate_evidence::ima::{BankRule, Entry, List};
 use casemate_evidence::tpm::PcrValues;
-use casemate_verify::ima::{GenuineListError, Start, authenticate_list};
+use casemate_verify::ima::{GenuineListError, RuntimePolicy, RuntimePolicyError, Start, authenticate_list};
 use recorded::{Vector, for_each_vector, root, unhex};
 use serde_json::{Value, json};
 
@@ -138,6 +138,22 @@ fn check_entries(vector: &Vector) {
             field(&entries, name)
         }
     });
+}
+
+/// One large expression is fine, ten thousand of them would take gigabytes.
+#[test]
+fn exclusions_share_what_they_may_take() {
+    let policy = |count: usize| {
+        let excludes = vec!["/tmp/a{900}"; count];
+        let policy = json!({
+            "meta": { "version": 1 }, "digests": {}, "excludes": excludes, "keyrings": {}, "ima-buf": {},
+            "ima": { "ignored_keyrings": [], "log_hash_alg": "sha1" }, "verification-keys": "",
+        });
+        RuntimePolicy::parse(&policy.to_string())
+    };
+    assert!(policy(1).is_ok());
+    let refused = policy(10_000);
+    assert!(matches!(&refused, Err(RuntimePolicyError::Exclude { .. })), "{refused:?}");
 }
 
 fn field(entries: &[Entry], name: &str) -> Value {

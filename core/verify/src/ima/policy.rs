@@ -58,7 +58,8 @@ pub enum RuntimePolicyError {
         /// The text.
         found: String,
     },
-    /// An expression that cannot be compiled: Python knows some that are not regular.
+    /// An expression that cannot be compiled: Python knows some that are not regular. Or one that takes too much
+    /// memory: 256 KiB, or its share of 16 MiB among all of them.
     #[error("`excludes` holds {pattern:?}: {source}")]
     Exclude {
         /// The expression.
@@ -159,12 +160,15 @@ fn digests(
 
 /// Python's `re.match` asks for a match at the beginning, and lets the text go on.
 fn excludes(patterns: Vec<String>) -> Result<Vec<regex_lite::Regex>, RuntimePolicyError> {
+    // Compiled, ten bytes can take as much as each may: all of them share what they may take together.
     const SIZE_LIMIT: usize = 256 * 1024;
+    const SIZE_LIMIT_TOGETHER: usize = 16 * 1024 * 1024;
+    let size_limit = SIZE_LIMIT.min(SIZE_LIMIT_TOGETHER / patterns.len().max(1));
     patterns
         .into_iter()
         .map(|pattern| {
             regex_lite::RegexBuilder::new(&format!("^(?:{pattern})"))
-                .size_limit(SIZE_LIMIT)
+                .size_limit(size_limit)
                 .build()
                 .map_err(|source| RuntimePolicyError::Exclude { pattern, source })
         })
