@@ -64,27 +64,8 @@ impl Case {
         }
     }
 
-    /// Replaces the value of a key in a table of the policy.
     fn set(&mut self, key: &str, value: &str) {
-        let (table, name) = key.rsplit_once('.').expect("every key stands in a table");
-        let mut inside = false;
-        let mut done = false;
-        let lines: Vec<String> = self
-            .policy
-            .lines()
-            .map(|line| {
-                if let Some(header) = line.strip_prefix('[') {
-                    inside = header.split(']').next() == Some(table);
-                }
-                if inside && !done && line.split('=').next().is_some_and(|found| found.trim() == name) {
-                    done = true;
-                    return format!("{name} = {value}");
-                }
-                line.to_owned()
-            })
-            .collect();
-        assert!(done, "the policy has no {key}");
-        self.policy = lines.join("\n") + "\n";
+        support::set_rule(&mut self.policy, key, value);
     }
 
     fn verdict(&self) -> Verdict {

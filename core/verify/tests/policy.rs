@@ -51,27 +51,8 @@ impl Case {
         }
     }
 
-    /// Replaces the value of a key in a table of the policy.
     fn set(&mut self, key: &str, value: &str) {
-        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let mut inside = table.is_empty();
-        let mut done = false;
-        let lines: Vec<String> = self
-            .policy
-            .lines()
-            .map(|line| {
-                if let Some(header) = line.strip_prefix('[') {
-                    inside = header.split(']').next() == Some(table);
-                }
-                if inside && !done && line.split('=').next().is_some_and(|found| found.trim() == name) {
-                    done = true;
-                    return format!("{name} = {value}");
-                }
-                line.to_owned()
-            })
-            .collect();
-        assert!(done, "the example policy has no {key}");
-        self.policy = lines.join("\n") + "\n";
+        support::set_rule(&mut self.policy, key, value);
     }
 
     /// Makes the report come from a processor with this microcode, and its certificate agree.
@@ -511,6 +492,15 @@ fn parse_error(key: &str, value: &str) -> PolicyError {
     let mut case = Case::new(Product::Genoa);
     case.set(key, value);
     Policy::parse(&case.policy).expect_err("the value is wrong")
+}
+
+#[test]
+fn a_policy_beyond_its_length_is_refused_before_it_is_read() {
+    let mut text = Policy::example(&[]);
+    text.push_str(&"#".repeat(Policy::MAXIMUM_LEN - text.len()));
+    assert!(Policy::parse(&text).is_ok());
+    text.push('#');
+    assert_eq!(Policy::parse(&text), Err(PolicyError::TooLong { found: Policy::MAXIMUM_LEN + 1 }));
 }
 
 #[test]

@@ -9,6 +9,12 @@ use crate::verdict::Platform;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
+    /// Larger than any policy; nothing of it was read.
+    #[error("{found} bytes, a policy has at most {}; is this a policy file?", crate::Policy::MAXIMUM_LEN)]
+    TooLong {
+        /// Length in bytes.
+        found: usize,
+    },
     /// Not TOML, or a key that is unknown, missing or of another type; the source names line and column.
     #[error("{0}")]
     Toml(toml::de::Error),

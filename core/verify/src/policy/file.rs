@@ -18,6 +18,9 @@ use crate::expectations::LaunchMeasurement;
 use crate::verdict::Platform;
 
 pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
+    if text.len() > Policy::MAXIMUM_LEN {
+        return Err(PolicyError::TooLong { found: text.len() });
+    }
     let file: File = toml::from_str(text).map_err(PolicyError::Toml)?;
     if file.version != 1 {
         return Err(PolicyError::Version { found: file.version });

@@ -39,6 +39,9 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Greatest length of a file, in bytes: what an owner can submit to a seat.
+    pub const MAXIMUM_LEN: usize = 128 * 1024;
+
     /// Reads a policy file.
     ///
     /// # Errors

@@ -381,3 +381,25 @@ const PSS_SHA384: [u8; 67] = [
     0x30, 0x1A, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x08, 0x30, 0x0D, 0x06, 0x09,
     0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05, 0x00, 0xA2, 0x03, 0x02, 0x01, 0x30,
 ];
+
+/// Replaces the value of a key in a table of a policy's text.
+pub fn set_rule(policy: &mut String, key: &str, value: &str) {
+    let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut inside = table.is_empty();
+    let mut done = false;
+    let lines: Vec<String> = policy
+        .lines()
+        .map(|line| {
+            if let Some(header) = line.strip_prefix('[') {
+                inside = header.split(']').next() == Some(table);
+            }
+            if inside && !done && line.split('=').next().is_some_and(|found| found.trim() == name) {
+                done = true;
+                return format!("{name} = {value}");
+            }
+            line.to_owned()
+        })
+        .collect();
+    assert!(done, "the policy has no {key}");
+    *policy = lines.join("\n") + "\n";
+}
