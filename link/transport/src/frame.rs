@@ -200,7 +200,13 @@ pub fn encode_mark(mark: Mark) -> [u8; MARK_BYTES] {
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
+    /// What lies before it has been taken or dropped; it is cut off with the next bytes that arrive, not with each
+    /// frame, so that many small frames cost no more than their bytes.
+    start: usize,
+    /// No mark begins before it that is not taken or in `mark`.
     searched: usize,
+    /// The first mark, where it begins.
+    mark: Option<(usize, Mark)>,
     in_step: bool,
     dropped_bytes: usize,
 }
@@ -218,20 +224,22 @@ impl Decoder {
 
     /// Takes bytes that arrived. Call [`next_event`](Self::next_event) until it finds nothing.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.searched = self.searched.saturating_sub(self.start);
+        self.mark = self.mark.map(|(at, mark)| (at - self.start, mark));
+        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// True while a frame has begun and not ended.
     pub fn is_within_frame(&self) -> bool {
-        self.in_step && !self.buffer.is_empty()
+        self.in_step && self.start < self.buffer.len()
     }
 
     /// Forgets what has arrived and waits for a mark.
     pub fn lose_step(&mut self) {
-        self.dropped_bytes += self.buffer.len();
-        self.buffer.clear();
-        self.searched = 0;
-        self.in_step = false;
+        let dropped_bytes = self.dropped_bytes + self.buffer.len() - self.start;
+        *self = Self { dropped_bytes, ..Self::default() };
     }
 
     /// The next frame or mark, if all of it has arrived.
@@ -240,37 +248,48 @@ impl Decoder {
     /// [`FrameError::TooLarge`], [`FrameError::Empty`], [`FrameError::Malformed`]; after each the
     /// decoder looks for a mark.
     pub fn next_event(&mut self) -> Result<Option<Event>, FrameError> {
-        let mark = position_of_mark(&self.buffer, self.searched);
-        self.searched = self.buffer.len().saturating_sub(MARK_BYTES - 1);
+        let mark = self.find_mark();
         if self.in_step {
             let end = mark.map_or(self.buffer.len(), |(at, _)| at);
             match self.take_frame(end) {
                 Ok(Some(frame)) => return Ok(Some(Event::Frame(frame))),
                 Ok(None) => {}
                 Err(error) => {
-                    // The mark, if any, is found again by the next call.
-                    self.consume(mark.map_or(self.searched, |(at, _)| at));
+                    // The mark, if any, is taken by the next call.
+                    self.drop_until(mark.map_or(self.searched, |(at, _)| at));
                     self.in_step = false;
                     return Err(error);
                 }
             }
         }
         if let Some((at, mark)) = mark {
-            let dropped_bytes = self.dropped_bytes + at;
-            self.consume(at + MARK_BYTES);
-            self.dropped_bytes = 0;
+            self.drop_until(at);
+            self.start += MARK_BYTES;
+            self.mark = None;
             self.in_step = true;
-            return Ok(Some(Event::Mark { mark, dropped_bytes }));
+            return Ok(Some(Event::Mark { mark, dropped_bytes: std::mem::take(&mut self.dropped_bytes) }));
         }
         if !self.in_step {
-            self.consume(self.searched);
+            self.drop_until(self.searched);
         }
         Ok(None)
     }
 
+    fn find_mark(&mut self) -> Option<(usize, Mark)> {
+        if self.mark.is_none() {
+            let from = self.searched.max(self.start);
+            self.mark = position_of_mark(&self.buffer, from);
+            // The last bytes may begin a mark.
+            let searched = self.buffer.len().saturating_sub(MARK_BYTES - 1);
+            self.searched = self.mark.map_or(searched.max(from), |(at, _)| at);
+        }
+        self.mark
+    }
+
     fn take_frame(&mut self, end: usize) -> Result<Option<Frame>, FrameError> {
-        let Some(length) = self.buffer[..end].first_chunk::<4>() else { return Ok(None) };
-        let begins_mark = end < MARK_BYTES && MARK.starts_with(&self.buffer[..end]);
+        let bytes = &self.buffer[self.start..end];
+        let Some(length) = bytes.first_chunk::<4>() else { return Ok(None) };
+        let begins_mark = bytes.len() < MARK_BYTES && MARK.starts_with(bytes);
         if begins_mark {
             return Ok(None);
         }
@@ -281,18 +300,15 @@ impl Decoder {
         if length == 0 {
             return Err(FrameError::Empty);
         }
-        let Some(body) = self.buffer[..end].get(4..4 + length) else { return Ok(None) };
+        let Some(body) = bytes.get(4..4 + length) else { return Ok(None) };
         let frame = from_cbor(body, MAX_FRAME_BYTES)?;
-        self.buffer.drain(..4 + length);
-        // The mark that ends this stretch, if there is one, must be found again.
-        self.searched = 0;
+        self.start += 4 + length;
         Ok(Some(frame))
     }
 
-    fn consume(&mut self, bytes: usize) {
-        self.dropped_bytes += bytes;
-        self.buffer.drain(..bytes);
-        self.searched = 0;
+    fn drop_until(&mut self, position: usize) {
+        self.dropped_bytes += position - self.start;
+        self.start = position;
     }
 }
 
