@@ -5,7 +5,7 @@ export CASEMATE_VECTORS ?= $(abspath ../shared/vectors)
 export CASEMATE_IMAGE ?= $(abspath target/image)
 export CASEMATE_BOOT_FILES ?= $(abspath target/boot-files)
 
-.PHONY: help demo test guest-files web client-tests check fast-test bench
+.PHONY: help demo test guest-files web client-tests check fast-test bench fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -59,3 +59,8 @@ bench: ## measure, side by side with what a user would have instead
 	@$(CARGO) build --quiet --release --package casemate-bench --package casemate-kms --bins --benches
 	@CASEMATE_ACCEL=tcg CASEMATE_LOG=error CASEMATE_PROGRAMS=$(abspath target/debug) \
 	  $(CARGO) bench --quiet --package casemate-bench --package casemate-kms --bench measure -- $(BENCH)
+
+# FUZZ_SECONDS is for each target, FUZZ_TARGETS names some of them: `make fuzz FUZZ_TARGETS='bundle policy'`.
+fuzz: ## run each fuzz target for a minute, beginning with recorded evidence
+	@scripts/install-packages demo
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) scripts/fuzz $(FUZZ_TARGETS)

@@ -7,10 +7,10 @@ use casemate_bench::{
     evidence::Evidence,
     machine::Facts,
     release,
-    sys::Counting,
     table::{Results, Section},
     verify,
 };
+use casemate_fuzz::sys::Counting;
 use clap::{Parser, ValueEnum};
 
 #[global_allocator]

@@ -21,6 +21,5 @@ pub mod machine;
 pub mod release;
 pub mod sample;
 pub mod seat;
-pub mod sys;
 pub mod table;
 pub mod verify;

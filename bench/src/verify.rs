@@ -13,6 +13,7 @@ use std::{
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use casemate_crypto::{AwsLc, Provider, RustCrypto};
 use casemate_evidence::snp::Report;
+use casemate_fuzz::sys::allocations;
 use casemate_verify::{
     Appraisal,
     snp::{AuthenticatedChain, Endorsements, authenticate},
@@ -27,7 +28,6 @@ use crate::{
     evidence::Evidence,
     machine::cores,
     sample::Pairs,
-    sys::allocations,
     table::{Promise, Row, Section, Unit},
 };
 

@@ -1,11 +1,8 @@
 //! Does a warm verifier ask for memory?
 
-use casemate_bench::{
-    evidence::Evidence,
-    sys::{Allocations, Counting, allocations},
-    verify::Ours,
-};
+use casemate_bench::{evidence::Evidence, verify::Ours};
 use casemate_crypto::{AwsLc, Provider, RustCrypto};
+use casemate_fuzz::sys::{Allocations, Counting, allocations};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

@@ -1,0 +1,126 @@
+//! What is to run: manifests, compose files, layers of images, descriptions of guest images.
+
+use std::io::Cursor;
+
+use casemate_measure::image::ImageDescription;
+use casemate_measure::secretvm::Build;
+use casemate_rootfs::{Limits, Tree, write_image};
+use casemate_workload::template::Template;
+use casemate_workload::{Manifest, Substitutions, compose};
+
+use crate::vectors::worked_bytes;
+use crate::{Target, Vectors};
+
+pub const MANIFEST: Target =
+    Target { name: "manifest", maximum_len: 8 << 10, check: manifest, seeds: manifests };
+pub const COMPOSE: Target =
+    Target { name: "compose", maximum_len: 8 << 10, check: compose_file, seeds: compose_files };
+pub const LAYER: Target = Target { name: "layer", maximum_len: 32 << 10, check: layer, seeds: layers };
+pub const IMAGE_DESCRIPTION: Target =
+    Target { name: "image-description", maximum_len: 8 << 10, check: description, seeds: descriptions };
+
+fn manifest(bytes: &[u8]) {
+    let Ok((manifest, _)) = Manifest::parse(bytes) else { return };
+    assert_eq!(manifest.to_bytes(), bytes);
+}
+
+fn compose_file(bytes: &[u8]) {
+    let none = Substitutions::default();
+    let parsed = compose::parse_bytes(bytes, &none);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = (Template::parse(text), Build::parse_list(text));
+    if parsed.is_ok() {
+        compose::variables(text).expect("a file that is understood has variables that are");
+    }
+}
+
+fn layer(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar").for_each(repair);
+    let bytes = &bytes[..];
+    let limits = || Limits { entries: 1000, content_bytes: 1 << 20, ..Limits::default() };
+    let merge = || {
+        let mut layers = [Cursor::new(bytes)];
+        let mut tree = Tree::new(limits());
+        tree.apply_layer(&mut layers[0]).ok()?;
+        let mut image = Vec::new();
+        write_image(&tree, &mut layers, &mut image).ok()?;
+        Some(image)
+    };
+    assert_eq!(merge(), merge(), "the same layer gives the same image");
+}
+
+/// Gives a header the checksum that its bytes have now.
+fn repair(header: &mut [u8]) {
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+fn description(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(image) = ImageDescription::parse(text) else { return };
+    assert_eq!(ImageDescription::parse(&image.to_toml()).expect("what is written is read"), image);
+}
+
+fn manifests(_: &Vectors) -> Vec<Vec<u8>> {
+    worked_bytes("manifest.md")
+}
+
+fn compose_files(_: &Vectors) -> Vec<Vec<u8>> {
+    let examples = [
+        include_str!("../../../examples/notes/compose.yaml"),
+        include_str!("../../../examples/hello/compose.yaml"),
+        "services:\n  a:\n    image: a\n    environment: {A: \"${A:-${B?c}}\", D: $$}\n    ports: ['80:80/udp']\n",
+    ];
+    examples.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn layers(_: &Vectors) -> Vec<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut append = |path: &str, kind: u8, link: &str, data: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1);
+        header.set_size(data.len() as u64);
+        header.set_cksum();
+        builder.append(&header, data).expect("memory takes any entry");
+    };
+    append("d/", b'5', "", b"");
+    append("d/file", b'0', "", &[7; 600]);
+    append("d/hard", b'1', "d/file", b"");
+    append("link", b'2', "d", b"");
+    append("link/below", b'0', "", b"x");
+    append("pipe", b'6', "", b"");
+    append(
+        "PaxHeaders/p",
+        b'x',
+        "",
+        b"12 path=d/p\n13 mtime=1.5\n41 SCHILY.xattr.security.capability=abcd\n",
+    );
+    append("p", b'0', "", b"y");
+    append("././@LongLink", b'L', "", b"d/long\0");
+    append("l", b'0', "", b"z");
+    append("d/.wh.gone", b'0', "", b"");
+    append("d/.wh..wh..opq", b'0', "", b"");
+    vec![builder.into_inner().expect("memory takes any archive")]
+}
+
+fn descriptions(_: &Vectors) -> Vec<Vec<u8>> {
+    let (short, root) = ("11".repeat(32), "22".repeat(32));
+    let file =
+        |table: &str| format!("[files.{table}]\nname = \"{table}\"\nsize = 36864\nsha256 = \"{short}\"\n");
+    let files = ["firmware", "kernel", "initrd", "root"].map(file).concat();
+    vec![
+        format!(
+            "format = 1\nname = \"lite\"\nversion = \"1\"\ncmdline = \"casemate.root={root} casemate.root_blocks=8\"\n\
+             root_hash = \"{root}\"\nroot_blocks = 8\npackage_lock = \"{short}\"\n{files}"
+        )
+        .into_bytes(),
+    ]
+}
