@@ -15,10 +15,14 @@ export interface Question {
   workload?: { digest: string; source: string };
   /** Known launch measurements, hexadecimal, and where you have them from. */
   images?: { image: string; measurement: string; source: string }[];
-  /** What the evidence must answer: 32 bytes that a Casemate guest was given, or all 64 bytes of report data. */
+  /**
+   * What the evidence must answer: 32 bytes that a Casemate guest was given, all 64 bytes of report data, or the bytes
+   * over which a service of a guest asked for it, all hexadecimal.
+   */
   challenge?:
-    | { nonce: string; reportData?: undefined; madeAt: Date | number }
-    | { reportData: string; nonce?: undefined; madeAt: Date | number };
+    | { nonce: string; reportData?: undefined; application?: undefined; madeAt: Date | number }
+    | { reportData: string; nonce?: undefined; application?: undefined; madeAt: Date | number }
+    | { application: string; nonce?: undefined; reportData?: undefined; madeAt?: Date | number };
 }
 
 /** What is answered. */

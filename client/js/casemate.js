@@ -79,9 +79,10 @@ function asRequest({ policy, at = Date.now(), subject, acceptSimulated = false, 
   if (subject !== undefined) request.subject = subject;
   if (workload !== undefined) request.workload = workload;
   if (challenge !== undefined) {
-    const { nonce, reportData, madeAt } = challenge;
-    const [kind, value] = nonce === undefined ? ["report_data", reportData] : ["nonce", nonce];
-    request.challenge = { [kind]: { value, made_ms: +madeAt } };
+    const { nonce, reportData, application, madeAt } = challenge;
+    const asked = { report_data: reportData, nonce, application };
+    const [kind, value] = Object.entries(asked).find(([, value]) => value !== undefined) ?? ["report_data"];
+    request.challenge = { [kind]: madeAt === undefined ? { value } : { value, made_ms: +madeAt } };
   }
   return request;
 }

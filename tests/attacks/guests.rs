@@ -5,6 +5,7 @@ use casemate_tests::findings::Findings;
 
 use crate::{
     acpi, boot_files, disk_full, image_layer, kill_guest, kill_machine, running, target::Target, volumes,
+    workload_report_data,
 };
 
 #[test]
@@ -41,4 +42,9 @@ fn whatever_is_killed_the_same_command_goes_on() {
 #[test]
 fn a_host_without_room_loses_nothing() {
     disk_full::under_a_guest();
+}
+
+#[test]
+fn a_workload_speaks_for_nobody_but_itself() {
+    workload_report_data::attack();
 }

@@ -118,7 +118,7 @@ fn password() -> Needle {
 }
 
 /// What the command line noted about the app, in its home.
-fn deployment(machine: &Machine) -> VolumeOwner {
+pub(crate) fn deployment(machine: &Machine) -> VolumeOwner {
     let path = machine.home().join(format!("deployments/{NAME}.toml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let noted: toml::Table = text.parse().expect("the command line wrote it");

@@ -28,3 +28,4 @@ mod running;
 mod secrets_replay;
 mod target;
 mod volumes;
+mod workload_report_data;

@@ -66,7 +66,12 @@ impl Target {
 
     /// Runs a line of shell in the app, by its owner's order; its exit code and what it printed.
     pub(crate) fn shell(&self, line: &str) -> (i64, String) {
-        let run = ["--json", "exec", NAME, "web", "/bin/busybox", "sh", "-c", line];
+        self.shell_in("web", line)
+    }
+
+    /// As [`Target::shell`], in another service.
+    pub(crate) fn shell_in(&self, service: &str, line: &str) -> (i64, String) {
+        let run = ["--json", "exec", NAME, service, "/bin/busybox", "sh", "-c", line];
         let said = self.machine.casemate(run);
         let Ok(answer) = serde_json::from_str::<Value>(&said.stdout) else {
             return (-1, said.stderr);

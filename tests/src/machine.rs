@@ -49,6 +49,30 @@ x-casemate:
   observe: {logs: true, status: true, exec: true}
 ";
 
+/// Two services that run one image as a user without rights: `web` may ask for evidence, `other` may not.
+pub const ASKING_APP: &str = "\
+services:
+  web:
+    image: oci:images/web
+    entrypoint: [\"/bin/busybox\"]
+    command: [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/site\"]
+    user: \"65534:65534\"
+    read_only: true
+    ports: [\"8080:8080\"]
+  other:
+    image: oci:images/web
+    entrypoint: [\"/bin/busybox\"]
+    command: [\"sleep\", \"100000\"]
+    user: \"65534:65534\"
+    read_only: true
+x-casemate:
+  memory: 512m
+  vcpus: 1
+  volume_size: 64m
+  evidence: [web]
+  observe: {logs: true, status: true, exec: true}
+";
+
 /// A scratch home with its services, removed with everything that runs in it.
 #[derive(Debug)]
 pub struct Machine {
@@ -136,20 +160,45 @@ impl Machine {
 
     /// The folder of [`SMALL_APP`].
     pub fn small_app(&self) -> PathBuf {
+        self.app(SMALL_APP, |extra| {
+            std::fs::create_dir_all(extra.join("site")).expect("scratch is writable");
+            std::fs::write(extra.join("site/unread"), vec![UNREAD_BYTE; UNREAD_BYTES])
+                .expect("scratch is writable");
+        })
+    }
+
+    /// The folder of [`ASKING_APP`], whose image holds `/bin/evidence-client`.
+    pub fn asking_app(&self) -> PathBuf {
+        self.app(ASKING_APP, |extra| {
+            let client = program("evidence-client");
+            let libraries = Command::new("ldd").arg(&client).output().expect("ldd runs");
+            let libraries = String::from_utf8(libraries.stdout).expect("text");
+            let paths = libraries.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+            let copies = paths.map(|path| (path.clone(), path));
+            for (from, to) in copies.chain([(client, PathBuf::from("/bin/evidence-client"))]) {
+                let to = extra.join(to.strip_prefix("/").expect("it is absolute"));
+                std::fs::create_dir_all(to.parent().expect("a file has a folder"))
+                    .expect("scratch is writable");
+                std::fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            }
+        })
+    }
+
+    /// The folder of an app with this compose file: the example's image, and above it one more layer of what
+    /// `fill` puts into a folder.
+    fn app(&self, compose: &str, fill: impl FnOnce(&Path)) -> PathBuf {
         let folder = self.example("hello");
-        std::fs::write(folder.join("compose.yaml"), SMALL_APP).expect("it is our copy");
-        // One more layer on the example's image, with the file that nobody reads.
+        std::fs::write(folder.join("compose.yaml"), compose).expect("it is our copy");
         let layers = folder.join("images/web/blobs/sha256");
         let layer = std::fs::read_dir(&layers).expect("an OCI layout").flatten().map(|entry| entry.path());
         let layer = layer.max_by_key(|path| path.metadata().map_or(0, |metadata| metadata.len()));
         let extra = self.folder.path().join("extra");
-        std::fs::create_dir_all(extra.join("site")).expect("scratch is writable");
-        std::fs::write(extra.join("site/unread"), vec![UNREAD_BYTE; UNREAD_BYTES])
-            .expect("scratch is writable");
+        std::fs::create_dir_all(&extra).expect("scratch is writable");
+        fill(&extra);
         let archive = self.folder.path().join("extra.tar");
         let mut tar = Command::new("tar");
         tar.args(["--create", "--owner=0", "--group=0", "--mode=u=rwX,go=rX", "--file"]).arg(&archive);
-        tar.arg("--directory").arg(&extra).arg("site");
+        tar.arg("--directory").arg(&extra).arg(".");
         assert!(tar.status().is_ok_and(|status| status.success()), "tar fails");
         let mut layout = Command::new(program("xtask"));
         layout.args(["oci-layout", "--reference", "hello-web:1", "--output"]).arg(folder.join("images/web"));

@@ -233,6 +233,21 @@ pub enum Error {
         /// How far it came.
         phase: String,
     },
+    /// Neither a file nor hexadecimal.
+    #[error("'{found}' is no file and not hexadecimal")]
+    NotApplicationData {
+        /// What was given, cut short.
+        found: String,
+    },
+    /// Bytes over which no guest gives a service evidence.
+    #[error("--application-data: {0}")]
+    ApplicationData(#[from] casemate_release::report_data::ChosenError),
+    /// Evidence that is made anew answers a nonce, not the bytes of a service.
+    #[error("--application-data goes with a file of evidence, not with {target}")]
+    ApplicationDataElsewhere {
+        /// The VM or site.
+        target: String,
+    },
     /// A website.
     #[error("{url}: {source}")]
     Site {
@@ -338,6 +353,9 @@ impl Error {
             Error::VmName { .. }
             | Error::NothingPublished { .. }
             | Error::NotEndorsement { .. }
+            | Error::NotApplicationData { .. }
+            | Error::ApplicationData(_)
+            | Error::ApplicationDataElsewhere { .. }
             | Error::NothingToVerify { .. } => exit::USAGE,
             Error::Endorsements { .. } => exit::ENDORSEMENTS,
             Error::OtherWorkload { .. } => exit::REFUSED,
@@ -411,6 +429,12 @@ impl Error {
             }
             Error::GuestLate { .. } => {
                 "`casemate ps` shows how far it is; on slow machines give it longer: --timeout".into()
+            }
+            Error::NotApplicationData { .. } | Error::ApplicationData(_) => {
+                "give the bytes that the service sent to its evidence socket: a file that holds them, or hexadecimal".into()
+            }
+            Error::ApplicationDataElsewhere { .. } => {
+                "have the service ask for evidence, and give the file with its answer".into()
             }
             Error::Site { .. } | Error::SiteTooLarge { .. } => {
                 "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()

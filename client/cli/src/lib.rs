@@ -18,6 +18,7 @@
 
 pub mod api;
 pub mod app;
+pub mod application_data;
 pub mod clock;
 pub mod commands;
 pub mod deployment;

@@ -93,6 +93,9 @@ pub enum Error {
     /// A nonce, and evidence that names no session to which it could belong.
     #[error("the evidence names no session, so it cannot answer a nonce")]
     NoSession,
+    /// Bytes for which no guest gives a service evidence.
+    #[error(transparent)]
+    Chosen(#[from] casemate_release::report_data::ChosenError),
     /// The question itself is not what it should be.
     #[error("the question cannot be read: {0}")]
     Question(#[from] serde_json::Error),
@@ -117,6 +120,7 @@ impl Error {
             }
             Error::Policy(_) => "docs/reference/policy.md lists every rule",
             Error::NoSession => "leave the nonce out, or ask a Casemate guest",
+            Error::Chosen(_) => "name the bytes that the service asked for evidence over",
             Error::Question(_) => "docs/reference/question.md lists every member",
         }
     }
@@ -135,6 +139,7 @@ impl Error {
             Error::Chain { .. } => "chain",
             Error::Policy(_) => "policy",
             Error::NoSession => "no_session",
+            Error::Chosen(_) => "chosen",
             Error::Question(_) => "question",
         }
     }

@@ -65,7 +65,7 @@ pub struct ExpectedImage {
 }
 
 /// What the evidence must answer.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Challenge {
@@ -82,6 +82,15 @@ pub enum Challenge {
         value: Nonce,
         /// When it was made, in milliseconds since 1970.
         made_ms: u64,
+    },
+    /// A service of a Casemate guest must have asked for it over these bytes (purpose `appl`).
+    Application {
+        /// The bytes, in hexadecimal.
+        #[serde(deserialize_with = "hexadecimal")]
+        value: Vec<u8>,
+        /// When they were chosen, in milliseconds since 1970; left out where nobody knows.
+        #[serde(default)]
+        made_ms: Option<u64>,
     },
 }
 
@@ -119,13 +128,20 @@ impl Question {
 
     fn expectations(&self, bundle: &Bundle) -> Result<Expectations, Error> {
         Ok(Expectations {
-            freshness: match self.challenge {
+            freshness: match &self.challenge {
                 None => Freshness::Unchecked,
                 Some(Challenge::ReportData { value, made_ms }) => {
-                    Freshness::Challenge { report_data: value, made_ms }
+                    Freshness::Challenge { report_data: *value, made_ms: *made_ms }
                 }
                 Some(Challenge::Nonce { value, made_ms }) => {
-                    Freshness::Challenge { report_data: answer_to(&value, bundle)?, made_ms }
+                    Freshness::Challenge { report_data: answer_to(value, bundle)?, made_ms: *made_ms }
+                }
+                Some(Challenge::Application { value, made_ms }) => {
+                    let report_data = casemate_release::report_data::application(value)?;
+                    match *made_ms {
+                        Some(made_ms) => Freshness::Challenge { report_data, made_ms },
+                        None => Freshness::Undated { report_data },
+                    }
                 }
             },
             workload: self.workload.as_ref().map_or(Workload::Unchecked, |expected| Workload::Digest {
@@ -190,4 +206,8 @@ fn evidence() -> String {
 
 fn measurement<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LaunchMeasurement, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    hex::decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
 }

@@ -210,3 +210,50 @@ fn the_reference_lists_every_kind_and_code() {
         assert!(listed, "the reference does not list {name}");
     }
 }
+
+#[test]
+fn a_service_speaks_for_its_own_bytes_only() {
+    let (mut tee, _) = guest();
+    let chosen = b"public key of the mail server";
+    tee.report.report_data = casemate_release::report_data::application(chosen).expect("ordinary bytes");
+    let report = Item::SnpReport(tee.sign_report().as_bytes().to_vec().into());
+    let certificates = Item::SnpCertificates(tee.endorsements().to_bundle_item());
+    let own = [report, certificates, Item::Manifest(MANIFEST.to_vec().into())];
+    let bundle = Bundle::new(own.clone()).to_bytes();
+    let with = |challenge: Value| {
+        let mut question = question(&tee);
+        question["challenge"] = json!({ "application": challenge });
+        question
+    };
+    let hex: String = chosen.iter().map(|byte| format!("{byte:02x}")).collect();
+    let right = with(json!({ "value": hex, "made_ms": NOW_MS - 10 }));
+    assert_eq!(outcome(&right, &bundle), json!(["verified", ""]));
+    let other = with(json!({ "value": "00", "made_ms": NOW_MS - 10 }));
+    assert_eq!(outcome(&other, &bundle), json!(["refused", "policy.freshness.report_data"]));
+    let old = with(json!({ "value": hex, "made_ms": NOW_MS - 301_000 }));
+    assert_eq!(outcome(&old, &bundle), json!(["refused", "policy.freshness.maximum_age_seconds"]));
+
+    // Nobody says when: not enough where a challenge is expected, and open where it is not.
+    let mut undated = with(json!({ "value": hex }));
+    assert_eq!(outcome(&undated, &bundle), json!(["refused", "policy.freshness.maximum_age_seconds"]));
+    let policy = undated["policy"].as_str().expect("text");
+    undated["policy"] = json!(policy.replace("report_data = \"expected\"", "report_data = \"any\""));
+    assert_eq!(outcome(&undated, &bundle), json!(["verified", ""]));
+    let answer = &ask(&json!({ "verify": undated }), &bundle)["answer"];
+    let open = answer["verdict"]["not_established"].as_array().expect("a list");
+    assert!(open.contains(&json!("freshness")), "{open:?}");
+    undated["challenge"]["application"]["value"] = json!("00");
+    assert_eq!(outcome(&undated, &bundle), json!(["refused", "policy.freshness.report_data"]));
+
+    // As a session's it is refused, whatever session is put beside it.
+    let (_, sessions) = guest();
+    let session = Bundle::parse(&sessions).expect("a bundle").session().expect("it has one").clone();
+    let beside = Bundle::new(own.into_iter().chain([Item::Session(session)])).to_bytes();
+    assert_eq!(outcome(&question(&tee), &bundle), json!(["error", "no_session"]));
+    assert_eq!(outcome(&question(&tee), &beside), json!(["refused", "policy.freshness.report_data"]));
+
+    // What no guest answers is no question.
+    for refused in ["".to_owned(), "43534d31".to_owned(), "00".repeat(4097)] {
+        assert_eq!(outcome(&with(json!({ "value": refused })), &bundle), json!(["error", "chosen"]));
+    }
+}

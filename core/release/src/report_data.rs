@@ -74,7 +74,69 @@ pub fn session(nonce: &[u8; 32], workload_digest: &WorkloadDigest, session: &Ses
     report_data(Purpose::Session, &fields)
 }
 
-/// The report data for 64 bytes or fewer that a workload chose: always under its own purpose.
-pub fn application(chosen: &[u8]) -> ReportData {
-    report_data(Purpose::Application, &[chosen])
+/// Most bytes that a workload may choose.
+pub const MAXIMUM_CHOSEN_BYTES: usize = 4096;
+
+/// Why bytes that a workload chose get no report data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChosenError {
+    /// No bytes at all.
+    #[error("no bytes to speak for; expected 1 to {MAXIMUM_CHOSEN_BYTES}, such as a nonce or a digest")]
+    Empty,
+    /// More than [`MAXIMUM_CHOSEN_BYTES`].
+    #[error("{found} bytes, at most {MAXIMUM_CHOSEN_BYTES} are taken; send their digest instead")]
+    TooLong {
+        /// Their number.
+        found: usize,
+    },
+    /// They begin with [`MAGIC`].
+    #[error("these bytes begin with `CSM1`, as what the guest asks for itself; choose others")]
+    Reserved,
+}
+
+impl ChosenError {
+    /// The name of the variant, for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            ChosenError::Empty => "empty",
+            ChosenError::TooLong { .. } => "too_long",
+            ChosenError::Reserved => "reserved",
+        }
+    }
+}
+
+/// The report data for the 1 to [`MAXIMUM_CHOSEN_BYTES`] bytes that a workload chose: always under its own
+/// purpose. Whoever verifies it calls this as well, so both refuse the same bytes.
+///
+/// # Errors
+/// [`ChosenError`].
+pub fn application(chosen: &[u8]) -> Result<ReportData, ChosenError> {
+    match chosen.len() {
+        0 => return Err(ChosenError::Empty),
+        1..=MAXIMUM_CHOSEN_BYTES => {}
+        found => return Err(ChosenError::TooLong { found }),
+    }
+    if chosen.starts_with(&MAGIC) {
+        return Err(ChosenError::Reserved);
+    }
+    Ok(report_data(Purpose::Application, &[chosen]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_speaks_for_itself_only() {
+        let own = report_data(Purpose::Session, &[b"x"]);
+        assert_eq!(application(own.as_bytes()), Err(ChosenError::Reserved));
+        assert_eq!(application(&MAGIC), Err(ChosenError::Reserved));
+        assert_eq!(application(b""), Err(ChosenError::Empty));
+        let long = [0; MAXIMUM_CHOSEN_BYTES + 1];
+        assert_eq!(application(&long), Err(ChosenError::TooLong { found: long.len() }));
+        for chosen in [&long[1..], b"CSM", b"csm1 is something else", b"\0CSM1"] {
+            assert_eq!(application(chosen).unwrap().as_bytes()[..8], *b"CSM1appl");
+        }
+    }
 }

@@ -150,7 +150,7 @@ fn report_data_as_documented() {
     holds(
         "report-data.md",
         &[
-            ("application", report_data::application(b"hello").as_bytes().to_vec()),
+            ("application", report_data::application(b"hello").unwrap().as_bytes().to_vec()),
             ("session", data.as_bytes().to_vec()),
             ("two fields", report_data::report_data(Purpose::Probe, &[b"a", b"bc"]).as_bytes().to_vec()),
         ],

@@ -31,6 +31,12 @@ pub enum Freshness {
         /// When the nonce was made, in milliseconds since 1970.
         made_ms: u64,
     },
+    /// REPORT_DATA must be this value, and nobody says when it was chosen: of any age, unless the policy asks
+    /// for a challenge.
+    Undated {
+        /// Computed from what it is to commit to, as `docs/reference/report-data.md` says.
+        report_data: ReportData,
+    },
     /// The evidence may be of any age.
     Unchecked,
 }

@@ -79,6 +79,9 @@ pub struct Manifest {
     /// Encrypted volumes.
     #[n(14)]
     pub volumes: Vec<Volume>,
+    /// Services that may ask for evidence, in the order of their names; no other may.
+    #[n(15)]
+    pub evidence: Vec<String>,
 }
 
 impl Manifest {
@@ -121,6 +124,7 @@ impl Manifest {
             egress: compose.casemate.egress.clone(),
             observe: compose.casemate.observe,
             volumes: volumes_of(&compose),
+            evidence: compose.casemate.evidence.clone(),
         };
         manifest.check()?;
         Ok((manifest, compose))
@@ -169,6 +173,7 @@ impl Manifest {
         agrees("egress", self.egress == compose.casemate.egress)?;
         agrees("observe", self.observe == compose.casemate.observe)?;
         agrees("volumes", self.volumes == volumes_of(&compose))?;
+        agrees("evidence", self.evidence == compose.casemate.evidence)?;
         Ok(compose)
     }
 }
@@ -456,7 +461,8 @@ mod tests {
         let text = "services:\n  web:\n    image: oci:images/web\n    ports: ['${PORT}:80']\n    \
                     environment: {KEY: '${KEY}'}\n    configs: [page]\n  db:\n    image: oci:images/db\n    \
                     volumes: ['data:/data']\nvolumes: {data: }\nconfigs: {page: {file: page.html}}\n\
-                    x-casemate: {egress: ['example.org:443'], domains: [notes.example.org]}\n";
+                    x-casemate: {egress: ['example.org:443'], domains: [notes.example.org], \
+                    evidence: [web]}\n";
         Manifest::new(Inputs {
             name: "notes".into(),
             compose: text.into(),
@@ -503,6 +509,8 @@ mod tests {
             ("observe", |m| m.observe.exec = true),
             ("volumes", |m| m.volumes.clear()),
             ("volumes", |m| m.volumes[0].size_bytes += 1),
+            ("evidence", |m| m.evidence.clear()),
+            ("evidence", |m| m.evidence.insert(0, "db".into())),
         ];
         for (expected, change) in changes {
             let mut changed = manifest();

@@ -42,6 +42,9 @@ pub enum Error {
     /// A service cannot be prepared.
     #[error(transparent)]
     Service(#[from] crate::service::Error),
+    /// A service that may ask for evidence has no socket for it.
+    #[error(transparent)]
+    ServiceEvidence(#[from] crate::service_evidence::Error),
     /// A service ended before everything worked.
     #[error("service {service} ended with code {code} before everything worked; its log says why")]
     ServiceEnded {
@@ -82,7 +85,9 @@ impl Error {
             Error::System(_) => FailureCode::Environment,
             Error::Network(_) | Error::Resolver { .. } => FailureCode::NetworkFailed,
             Error::Image(_) => FailureCode::ImageRefused,
-            Error::Service(_) | Error::ServiceEnded { .. } => FailureCode::ServiceFailed,
+            Error::Service(_) | Error::ServiceEvidence(_) | Error::ServiceEnded { .. } => {
+                FailureCode::ServiceFailed
+            }
             Error::Port(_) | Error::Relay(_) => FailureCode::RelayFailed,
             Error::LeaseLapsed { .. } => FailureCode::LeaseLapsed,
             Error::Superseded => FailureCode::Superseded,

@@ -3,7 +3,7 @@
 //! The agent is PID 1 of the guest once init has unlocked the volume and switched to the verified
 //! root. [`supervisor::run`] opens the images ([`images`]), sets up the network ([`network`],
 //! [`names`]), waits for secrets ([`secrets`]), runs the containers ([`container`], [`engine`]) as
-//! [`schedule`] says, answers calls ([`session`]) and keeps the lease ([`lease`]). What decides is pure
+//! [`schedule`] says, answers calls ([`session`]), gives services evidence ([`service_evidence`]) and keeps the lease ([`lease`]). What decides is pure
 //! and tested without a guest; what acts is thin.
 //!
 //! ```
@@ -31,15 +31,18 @@ pub mod network;
 pub mod notices;
 pub mod processes;
 pub mod reap;
+pub mod request;
 pub mod resolver;
 pub mod schedule;
 pub mod seccomp;
 pub mod secrets;
 pub mod service;
+pub mod service_evidence;
 pub mod session;
 pub mod shutdown;
 pub mod supervisor;
 pub mod system;
+pub mod turns;
 pub mod user;
 pub mod volumes;
 pub mod workload;

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use casemate_guest_sys::mount;
-use casemate_workload::compose::Service;
+use casemate_workload::compose::{EVIDENCE_SOCKET, Service};
 
 use crate::container::{self, Bind, Container};
 use crate::images::{self, Images, Upper};
@@ -54,6 +54,11 @@ pub enum Error {
 /// Folder that holds the configuration of `service`.
 pub fn bundle(service: &Service) -> PathBuf {
     Path::new(CONTAINERS).join(&service.name)
+}
+
+/// Where the socket of `service` is at which it asks for evidence, if it may.
+pub fn evidence_socket(service: &Service) -> PathBuf {
+    bundle(service).join("evidence.sock")
 }
 
 /// Folder that holds the log of the service named `name`.
@@ -133,6 +138,11 @@ pub fn configure(
     binds.extend(anonymous_volumes(service, &image.config.volumes, lower, data)?);
     binds.extend(name_files(&services, index, &bundle)?);
     binds.extend(files(workload, service, &bundle, secrets)?);
+    binds.extend(workload.may_ask_for_evidence(service).then(|| Bind {
+        source: evidence_socket(service).to_string_lossy().into_owned(),
+        target: EVIDENCE_SOCKET.into(),
+        read_only: true,
+    }));
     let environment = workload.environment(service, secrets)?;
     let config = Container {
         service,

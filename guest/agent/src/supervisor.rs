@@ -29,7 +29,7 @@ use crate::schedule::{Action, Event, Schedule};
 use crate::secrets::{Secrets, Store};
 use crate::session::{Guest, Session};
 use crate::workload::Workload;
-use crate::{engine, evidence, logs, network, processes, resolver, service, system};
+use crate::{engine, evidence, logs, network, processes, resolver, service, service_evidence, system};
 
 /// Runs the workload that init handed over until it ends, is stopped, or must not go on. On return
 /// nothing of it runs; the caller unmounts and powers off.
@@ -103,6 +103,7 @@ impl Run {
             self.notices.tell(Phase::Stopping);
             return Ok(());
         };
+        service_evidence::offer(&self.workload, &self.lease)?;
         let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(handover::AGENT));
         for index in 0..self.workload.services().len() {
             service::configure(&self.workload, index, images, data(), &secrets, &own_program)?;

@@ -142,6 +142,11 @@ impl Workload {
         self.manifest.image(&service.name).expect("Manifest::parse checks that each service has an image")
     }
 
+    /// Whether the manifest lets `service` ask for evidence.
+    pub fn may_ask_for_evidence(&self, service: &Service) -> bool {
+        self.manifest.evidence.contains(&service.name)
+    }
+
     /// What the compose file says about each service's life.
     pub fn rules(&self) -> Vec<Rules> {
         let rules = |service: &Service| Rules {

@@ -12,6 +12,7 @@ use casemate_verify::{
 use crate::{
     Error,
     app::App,
+    application_data,
     clock::{self, Moment},
     commands::Context,
     deployment::Deployment,
@@ -60,6 +61,12 @@ pub struct Arguments {
     /// Its chain, PEM: intermediate, root
     #[arg(long, value_name = "FILE", requires = "leaf")]
     pub chain: Option<PathBuf>,
+    /// Bytes over which a service of the guest asked for the evidence in a file: a file with them, or hexadecimal
+    #[arg(long, value_name = "FILE|HEX")]
+    pub application_data: Option<String>,
+    /// When these bytes were chosen, in UTC; without it the evidence may be of any age
+    #[arg(long, value_name = "TIME", requires = "application_data")]
+    pub made: Option<Moment>,
     /// For recorded evidence: the time to judge it at, in UTC, such as 2026-05-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<Moment>,
@@ -71,9 +78,14 @@ pub struct Arguments {
 /// [`Error`] if there is no evidence to judge; otherwise the exit code tells the outcome.
 pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let target = arguments.target.clone();
-    let verdict = if target.starts_with("https://") || target.starts_with("http://") {
+    let is_site = target.starts_with("https://") || target.starts_with("http://");
+    let is_file = !is_site && (target == "-" || Path::new(&target).is_file());
+    if !is_file && arguments.application_data.is_some() {
+        return Err(Error::ApplicationDataElsewhere { target });
+    }
+    let verdict = if is_site {
         verify_site(context, &arguments, &target).await?
-    } else if target == "-" || Path::new(&target).is_file() {
+    } else if is_file {
         verify_file(context, &arguments, Path::new(&target)).await?
     } else {
         verify_vm(context, &arguments, &target).await?
@@ -197,7 +209,7 @@ async fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> R
     let endorsements = read_endorsements(arguments)?;
     let policy = policy_for(arguments)?;
     let expectations = Expectations {
-        freshness: Freshness::Unchecked,
+        freshness: expected_answer(arguments)?,
         workload: expected_workload(arguments)?,
         images: expected_images(context, arguments)?,
         channel: Channel::Unchecked,
@@ -252,6 +264,15 @@ fn policy_for(arguments: &Arguments) -> Result<Policy, Error> {
     }
     let text = Policy::example(&[]);
     Policy::parse(&text).map_err(|source| Error::Policy { path: here.to_owned(), source: Box::new(source) })
+}
+
+fn expected_answer(arguments: &Arguments) -> Result<Freshness, Error> {
+    let Some(argument) = &arguments.application_data else { return Ok(Freshness::Unchecked) };
+    let report_data = application_data::report_data(argument)?;
+    Ok(match arguments.made {
+        Some(Moment(made_ms)) => Freshness::Challenge { report_data, made_ms },
+        None => Freshness::Undated { report_data },
+    })
 }
 
 fn expected_workload(arguments: &Arguments) -> Result<Workload, Error> {

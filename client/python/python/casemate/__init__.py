@@ -77,7 +77,8 @@ def verify(
     :param accept_simulated: whether simulated hardware will do, where the policy lists its root.
     :param workload: ``{"digest": ..., "source": ...}``, the workload that must run.
     :param images: ``{"image": ..., "measurement": ..., "source": ...}``, known launch measurements.
-    :param challenge: ``{"nonce": {"value": ..., "made_ms": ...}}``, or ``report_data`` in place of ``nonce``.
+    :param challenge: ``{"nonce": {"value": ..., "made_ms": ...}}``, or ``report_data`` or
+        ``application`` in place of ``nonce``.
     :raises Error: if there is nothing to judge.
     """
     question: dict[str, Any] = {

@@ -166,7 +166,12 @@ impl Policy {
         let facts = genuine.facts(self);
         let circumstances = Circumstances { accept_simulated, now_ms };
         let freshness = freshness::freshness(self, &facts.freshness_slot, &expectations.freshness, now_ms);
-        let channel = channel::channel(&expectations.channel, freshness.status, now_ms);
+        // What was not chosen for this conversation commits to none.
+        let answered = match expectations.freshness {
+            Freshness::Undated { .. } => Status::NotChecked,
+            Freshness::Challenge { .. } | Freshness::Unchecked => freshness.status,
+        };
+        let channel = channel::channel(&expectations.channel, answered, now_ms);
         let groups = vec![
             Node::group(Code::Hardware, genuine.hardware(self, &circumstances)),
             image::image(self, &facts.measurement, &expectations.images, genuine.image(self)),
@@ -182,7 +187,7 @@ impl Policy {
             outcome: if refused { Outcome::Refused } else { Outcome::Verified },
             trust_class: Some(trust_class),
             policy_digest: self.digest,
-            not_established: not_established(&facts, &groups),
+            not_established: not_established(&facts, &groups, expectations),
             claims: Some(claims(facts, expectations, now_ms)),
             groups,
         };
@@ -196,7 +201,9 @@ impl Policy {
             measurement,
             workload_digest,
             report_data: match (expectations.freshness, carried) {
-                (Freshness::Challenge { report_data, .. }, _) => Some(report_data),
+                (Freshness::Challenge { report_data, .. } | Freshness::Undated { report_data }, _) => {
+                    Some(report_data)
+                }
                 (Freshness::Unchecked, Carried::ReportData(report_data)) => Some(report_data),
                 (Freshness::Unchecked, Carried::Digest(_)) => None,
             },
@@ -219,7 +226,7 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
         freshness_slot: facts.freshness_slot,
         challenge_age_ms: match expectations.freshness {
             Freshness::Challenge { made_ms, .. } => Some(now_ms.saturating_sub(made_ms)),
-            Freshness::Unchecked => None,
+            Freshness::Undated { .. } | Freshness::Unchecked => None,
         },
         session_key_digest: match expectations.channel {
             Channel::Session { key_digest, .. } => Some(key_digest),
@@ -229,14 +236,15 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
     }
 }
 
-fn not_established(facts: &Facts, groups: &[Node]) -> Vec<NotEstablished> {
+fn not_established(facts: &Facts, groups: &[Node], expectations: &Expectations) -> Vec<NotEstablished> {
+    let undated = matches!(expectations.freshness, Freshness::Undated { .. });
     let unchecked =
         |code| groups.iter().any(|group| group.code == code && group.status == Status::NotChecked);
     let conditions = [
         (facts.trust_class == TrustClass::Simulated, NotEstablished::MemoryConfidentiality),
         (unchecked(Code::Image), NotEstablished::LaunchMeasurement),
         (unchecked(Code::Workload), NotEstablished::Workload),
-        (unchecked(Code::Freshness), NotEstablished::Freshness),
+        (undated || unchecked(Code::Freshness), NotEstablished::Freshness),
         (unchecked(Code::Channel), NotEstablished::Channel),
     ];
     let common = conditions.into_iter().filter_map(|(holds, missing)| holds.then_some(missing));

@@ -133,9 +133,11 @@ fn summary(group: &Node, claims: &Claims) -> (String, String) {
             (format!("{} {}{}", slot.name, slot.value, source.unwrap_or_default()), String::new())
         }
         Code::Freshness => (
-            claims.challenge_age_ms.map_or("no challenge was made".to_owned(), |age_ms| {
-                format!("answers the challenge made {age_ms} ms ago")
-            }),
+            match (claims.challenge_age_ms, group.status) {
+                (Some(age_ms), _) => format!("answers the challenge made {age_ms} ms ago"),
+                (None, Status::Ok) => "speaks for the bytes expected, whenever they were chosen".to_owned(),
+                (None, _) => "no challenge was made".to_owned(),
+            },
             String::new(),
         ),
         Code::Channel => (

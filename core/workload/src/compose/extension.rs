@@ -1,6 +1,7 @@
 //! What is the app granted beyond running?
 
 use core::net::Ipv4Addr;
+use std::collections::BTreeSet;
 
 use super::{
     error::Error,
@@ -61,6 +62,11 @@ pub(super) fn read(node: Node, public: &Public) -> Result<Extension, Error> {
                 extension.domains.push(domain);
             }
         }
+    }
+    if let Some(node) = fields.take("evidence") {
+        let names = sequence("evidence", node)?;
+        let names = names.iter().map(|name| public.text("evidence", name));
+        extension.evidence = names.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
     }
     Ok(extension)
 }

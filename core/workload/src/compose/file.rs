@@ -7,7 +7,7 @@ use super::{
     extension,
     fields::{Fields, Public, check_name, excerpt, mapping, template},
     keys::Section,
-    model::{Compose, Condition, FileSource, Service},
+    model::{Compose, Condition, EVIDENCE_SOCKET, FileSource, Service},
     service, units,
     yaml::Node,
 };
@@ -28,7 +28,9 @@ pub(super) fn read(root: Node, public: &Public) -> Result<Compose, Error> {
     let volumes = read_volumes(file.take("volumes"), public)?;
     let configs = read_sources(file.take("configs"), Section::Config, public)?;
     let secrets = read_sources(file.take("secrets"), Section::Secret, public)?;
-    let casemate = match file.take("x-casemate") {
+    let extension = file.take("x-casemate");
+    let extension_place = extension.as_ref().map_or(Place::START, |node| node.place);
+    let casemate = match extension {
         Some(node) => extension::read(node, public)?,
         None => Default::default(),
     };
@@ -48,6 +50,10 @@ pub(super) fn read(root: Node, public: &Public) -> Result<Compose, Error> {
     }
     let compose = Compose { name, services, volumes, configs, secrets, casemate };
     check_references(&compose, &places)?;
+    for name in compose.casemate.evidence.iter().filter(|name| !compose.services.contains_key(*name)) {
+        let name = name.clone();
+        return Err(Problem::Undeclared { kind: "service", name, section: "services" }.at(extension_place));
+    }
     check_dependencies(&compose, &places)?;
     check_ports(&compose, &places)?;
     Ok(compose)
@@ -166,20 +172,21 @@ fn check_references(compose: &Compose, places: &BTreeMap<String, Place>) -> Resu
                 Some(_) => {}
             }
         }
-        check_mounts(service, place)?;
+        check_mounts(service, compose.casemate.evidence.contains(&service.name), place)?;
     }
     Ok(())
 }
 
-fn check_mounts(service: &Service, place: Place) -> Result<(), Error> {
+fn check_mounts(service: &Service, may_ask_for_evidence: bool, place: Place) -> Result<(), Error> {
     let mut targets = BTreeSet::new();
-    let all = (service.volumes.iter().map(|mount| &mount.target))
-        .chain(service.tmpfs.iter().map(|mount| &mount.target))
-        .chain(service.configs.iter().map(|mount| &mount.target))
-        .chain(service.secrets.iter().map(|mount| &mount.target));
+    let all = (service.volumes.iter().map(|mount| mount.target.as_str()))
+        .chain(service.tmpfs.iter().map(|mount| mount.target.as_str()))
+        .chain(service.configs.iter().map(|mount| mount.target.as_str()))
+        .chain(service.secrets.iter().map(|mount| mount.target.as_str()))
+        .chain(may_ask_for_evidence.then_some(EVIDENCE_SOCKET));
     for target in all {
         if !targets.insert(target) {
-            return Err(Problem::MountTwice { target: target.clone() }.at(place));
+            return Err(Problem::MountTwice { target: target.to_owned() }.at(place));
         }
     }
     Ok(())

@@ -217,6 +217,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(Section::Extension, "observe", "mapping", "everything else is denied"),
     key(Section::Extension, "domains", "list of names", ""),
+    key(
+        Section::Extension,
+        "evidence",
+        "list of services",
+        "may ask for evidence over bytes of their own, at `/run/casemate/evidence.sock`; no other service has that",
+    ),
     key(Section::Extension, "volume_size", "size", "of the encrypted volume; default 1 GiB"),
     key(Section::Extension, "memory", "size", "of the VM"),
     key(Section::Extension, "vcpus", "number", "of the VM"),

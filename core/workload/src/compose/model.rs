@@ -148,6 +148,9 @@ pub const CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
+/// Where a service that may ask for evidence finds the socket to ask at, in its container.
+pub const EVIDENCE_SOCKET: &str = "/run/casemate/evidence.sock";
+
 /// Where a service's root file system comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageSource {
@@ -312,6 +315,8 @@ pub struct Extension {
     pub observe: crate::manifest::Observe,
     /// Domain names it answers to.
     pub domains: Vec<String>,
+    /// Names of the services that may ask for evidence, in order, each once.
+    pub evidence: Vec<String>,
     /// Size of the encrypted volume, in bytes (default 1 GiB).
     pub volume_size_bytes: Option<u64>,
     /// Memory of the VM, in bytes; a wish, checked through the launch measurement's shape.

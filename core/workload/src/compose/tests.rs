@@ -63,6 +63,7 @@ secrets:
 x-casemate:
   egress: ["mirror.example.org:443", "1.1.1.1:53/udp"]
   observe: {logs: true}
+  evidence: [web, db, web]
   volume_size: 2g
   memory: 1g
   vcpus: 2
@@ -96,6 +97,7 @@ fn a_whole_file_is_read() {
     assert_eq!(web.restart, Restart::OnFailure(Some(3)));
     assert_eq!(app.casemate.egress.len(), 2);
     assert!(app.casemate.observe.logs && !app.casemate.observe.exec);
+    assert_eq!(app.casemate.evidence, ["db", "web"]);
     let names: Vec<_> = app.secret_names().into_iter().collect();
     assert_eq!(
         names,
@@ -281,6 +283,13 @@ const REFUSED_FILES: &[(&str, &str)] = &[
     (
         "services: {a: {image: a}}\nx-casemate: {domains: [Example.org]}",
         "'domains: Example.org' is not supported",
+    ),
+    ("services: {a: {image: a}}\nx-casemate: {evidence: a}", "'evidence' must be a list"),
+    ("services: {a: {image: a}}\nx-casemate: {evidence: true}", "'evidence' must be a list"),
+    ("services: {a: {image: a}}\nx-casemate: {evidence: [b]}", "service 'b' is not declared"),
+    (
+        "services: {a: {image: a, tmpfs: /run/casemate/evidence.sock}}\nx-casemate: {evidence: [a]}",
+        "two mounts at /run/casemate/evidence.sock",
     ),
     (
         "services: {a: {image: a, depends_on: [b]}, b: {image: b, depends_on: [a]}}",
