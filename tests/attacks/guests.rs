@@ -15,6 +15,7 @@ fn what_boots_is_what_was_measured() {
     let mut findings = Findings::new();
     boot_files::attack(&target, &mut findings);
     image_layer::attack_before_boot(&target, &mut findings);
+    image_layer::attack_the_root(&target, &mut findings);
     acpi::attack(&target, &mut findings);
     findings.finish();
 }

@@ -49,7 +49,8 @@ x-casemate:
   observe: {logs: true, status: true, exec: true}
 ";
 
-/// Two services that run one image as a user without rights: `web` may ask for evidence, `other` may not.
+/// Two services that run one image as a user without rights: `web` may ask for evidence; `other`, behind an init,
+/// may not.
 pub const ASKING_APP: &str = "\
 services:
   web:
@@ -65,6 +66,7 @@ services:
     command: [\"sleep\", \"100000\"]
     user: \"65534:65534\"
     read_only: true
+    init: true
 x-casemate:
   memory: 512m
   vcpus: 1

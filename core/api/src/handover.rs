@@ -15,6 +15,9 @@ pub const PATH: &str = "/run/casemate/handover.cbor";
 /// Where the encrypted data volume is mounted, read-write.
 pub const DATA: &str = "/data";
 
+/// Name of the device-mapper device that init opened the root as; it stays open as long as the guest runs.
+pub const ROOT_DEVICE: &str = "root";
+
 /// The agent's program, PID 1 after init.
 pub const AGENT: &str = "/sbin/casemate-agent";
 

@@ -15,6 +15,7 @@ use casemate_guest_sys::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::entry;
 use crate::logs::{Log, MAXIMUM_LINE_BYTES};
 use crate::processes::{self, Finished, Program, TIMED_OUT};
 
@@ -40,14 +41,20 @@ pub fn run(name: &str, bundle: &Path, log: Log) -> io::Result<Program> {
     Ok(program)
 }
 
-/// Waits until the container in `bundle` has been made, or `program` has ended; says which.
-pub fn wait_until_made(bundle: &Path, program: &Program) -> Result<(), u8> {
+/// Waits until the entry program of the container in `bundle` runs and has been read, or until `engine`, which
+/// makes and accompanies it, has ended.
+///
+/// # Errors
+/// The exit code of the engine, which is the container's or says why there is none.
+pub fn wait_until_begun(bundle: &Path, engine: &Program, init: bool) -> Result<(), u8> {
     let pid_file = bundle.join("pid");
     loop {
-        if std::fs::metadata(&pid_file).is_ok_and(|metadata| metadata.len() > 0) {
+        let first = process_in(&pid_file);
+        if let Some(process) = first.and_then(|first| entry::program(first, engine.pid(), init)) {
+            entry::read_through(process);
             return Ok(());
         }
-        if let Some(code) = program.wait_until(Instant::now() + POLL) {
+        if let Some(code) = engine.wait_until(Instant::now() + POLL) {
             return Err(code);
         }
     }
@@ -72,9 +79,8 @@ pub fn exec(
     if finished.as_ref().is_ok_and(|finished| finished.code == TIMED_OUT) {
         // Killing the engine leaves the program behind, in the container; it is this process's child
         // now, so its number stays its own until it is waited for.
-        let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
-        if let Some(pid) = pid.filter(|pid| *pid > 1) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        if let Some(process) = process_in(&pid_file) {
+            let _ = kill(process, Signal::SIGKILL);
         }
     }
     let _ = std::fs::remove_file(&pid_file);
@@ -98,6 +104,12 @@ pub fn remove(name: &str) -> io::Result<()> {
         return Ok(());
     }
     processes::run(crun().args(["delete", "--force", name]), b"", SIGNAL_TIME, 0).map(drop)
+}
+
+/// The process whose number the engine wrote to a file.
+fn process_in(pid_file: &Path) -> Option<Pid> {
+    let number = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok();
+    number.filter(|number| *number > 1).map(Pid::from_raw)
 }
 
 fn crun() -> Command {

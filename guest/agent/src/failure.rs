@@ -36,6 +36,9 @@ pub enum Error {
         /// What failed.
         source: std::io::Error,
     },
+    /// The root is not the measured one any more.
+    #[error(transparent)]
+    Root(#[from] crate::root::Error),
     /// An image is refused.
     #[error(transparent)]
     Image(#[from] crate::images::Error),
@@ -84,6 +87,7 @@ impl Error {
             Error::Workload(_) => FailureCode::HandoverRefused,
             Error::System(_) => FailureCode::Environment,
             Error::Network(_) | Error::Resolver { .. } => FailureCode::NetworkFailed,
+            Error::Root(_) => FailureCode::RootRefused,
             Error::Image(_) => FailureCode::ImageRefused,
             Error::Service(_) | Error::ServiceEvidence(_) | Error::ServiceEnded { .. } => {
                 FailureCode::ServiceFailed

@@ -20,6 +20,7 @@
 
 pub mod container;
 pub mod engine;
+pub mod entry;
 pub mod evidence;
 pub mod failure;
 pub mod images;
@@ -33,6 +34,7 @@ pub mod processes;
 pub mod reap;
 pub mod request;
 pub mod resolver;
+pub mod root;
 pub mod schedule;
 pub mod seccomp;
 pub mod secrets;

@@ -29,7 +29,7 @@ use crate::schedule::{Action, Event, Schedule};
 use crate::secrets::{Secrets, Store};
 use crate::session::{Guest, Session};
 use crate::workload::Workload;
-use crate::{engine, evidence, logs, network, processes, resolver, service, service_evidence, system};
+use crate::{engine, evidence, logs, network, processes, resolver, root, service, service_evidence, system};
 
 /// Runs the workload that init handed over until it ends, is stopped, or must not go on. On return
 /// nothing of it runs; the caller unmounts and powers off.
@@ -37,6 +37,15 @@ use crate::{engine, evidence, logs, network, processes, resolver, service, servi
 /// # Errors
 /// [`Error`]: why it must not go on.
 pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
+    let ended = run_workload(notices);
+    // A disk that was changed is the reason for whatever else failed.
+    match root::check() {
+        Err(changed @ root::Error::Changed) => Err(changed.into()),
+        Ok(()) | Err(_) => ended,
+    }
+}
+
+fn run_workload(notices: &Arc<Notices>) -> Result<(), Error> {
     let handover = read_handover()?;
     let (begun_ms, length_ms) = (handover.granted_uptime_ms, handover.lease_ms);
     let lease = Arc::new(Lease::new(begun_ms, length_ms, handover.leases.clone(), clock::uptime_ms()));
@@ -66,7 +75,7 @@ pub fn run(notices: &Arc<Notices>) -> Result<(), Error> {
     let images = prepare(&workload)?;
     let run = Run { workload, notices: notices.clone(), lease, schedule, messages, inbox };
     let ended = run.serve_names().and_then(|()| run.to_the_end(&store, &images));
-    // A disk that was changed is the reason for whatever else failed.
+    // As for the root.
     let ended = images.check().map_err(Error::from).and(ended);
     for service in run.workload.services() {
         service::dissolve(service);
@@ -99,7 +108,7 @@ struct Run {
 impl Run {
     /// Waits for secrets where they are wanted, then runs the services until none is left.
     fn to_the_end(&self, store: &Store, images: &Images) -> Result<(), Error> {
-        let Some(secrets) = self.await_secrets(store)? else {
+        let Some(secrets) = self.await_secrets(store, images)? else {
             self.notices.tell(Phase::Stopping);
             return Ok(());
         };
@@ -113,7 +122,7 @@ impl Run {
     }
 
     /// The values the workload leaves open; `None` if it is to stop before it has them.
-    fn await_secrets(&self, store: &Store) -> Result<Option<Secrets>, Error> {
+    fn await_secrets(&self, store: &Store, images: &Images) -> Result<Option<Secrets>, Error> {
         if self.workload.wanted().is_empty() {
             return Ok(Some(Secrets::default()));
         }
@@ -132,6 +141,7 @@ impl Run {
                 Some(Message::Superseded) => return Err(Error::Superseded),
                 Some(Message::Event(_)) | None => {}
             }
+            watch(images)?;
         }
     }
 
@@ -183,10 +193,13 @@ impl Run {
             };
             // At least once a second, as long as nothing else ends the guest.
             if reason.is_ok()
-                && let Err(error) = images.check()
+                && let Err(error) = watch(images)
             {
-                reason = Err(error.into());
+                reason = Err(error);
                 forbidden = true;
+                // What was made of a changed disk is not said to work.
+                actions
+                    .retain(|action| !matches!(action, Action::AnnounceHealthy(_) | Action::AnnounceReady));
                 actions.extend(self.schedule().handle(Event::Kill, now_ms));
             }
         }
@@ -241,19 +254,19 @@ impl Run {
     fn start(&self, index: usize) {
         let services = self.workload.services();
         let (name, bundle) = (services[index].name.clone(), service::bundle(services[index]));
-        let log = service::log(data(), services[index]);
+        let (log, init) = (service::log(data(), services[index]), services[index].init);
         let messages = self.messages.clone();
         let tell = move |event| drop(messages.send(Message::Event(event)));
         in_background("container", move || {
             let _ = engine::remove(&name);
             let started = log.map_err(drop).and_then(|log| engine::run(&name, &bundle, log).map_err(drop));
-            let Ok(program) = started else {
+            let Ok(engine) = started else {
                 return tell(Event::Exited { service: index, code: CANNOT_START });
             };
-            let code = match engine::wait_until_made(&bundle, &program) {
+            let code = match engine::wait_until_begun(&bundle, &engine, init) {
                 Ok(()) => {
                     tell(Event::Started { service: index });
-                    program.wait()
+                    engine.wait()
                 }
                 Err(code) => code,
             };
@@ -305,6 +318,12 @@ enum Step {
     Going,
     GaveUp(Error),
     Ended,
+}
+
+/// Refuses to go on once a block of a disk was not the one it must be.
+fn watch(images: &Images) -> Result<(), Error> {
+    root::check()?;
+    Ok(images.check()?)
 }
 
 /// Network and images at the same time: neither needs the other.

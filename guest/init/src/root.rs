@@ -24,7 +24,7 @@ use casemate_guest_sys::{
 pub fn enter(verity: &Verity) -> Result<(), RootError> {
     let disk = block::disk_with_serial("root").map_err(RootError::Disk)?;
     let device = DeviceMapper::open()
-        .and_then(|mapper| mapper.open_verity("root", &disk, verity))
+        .and_then(|mapper| mapper.open_verity(handover::ROOT_DEVICE, &disk, verity))
         .map_err(RootError::Open)?;
     fs::create_dir_all(SYSROOT).map_err(|source| RootError::Read { path: SYSROOT.into(), source })?;
     Mount::new("erofs", &device, SYSROOT).read_only().mount().map_err(RootError::Open)?;
