@@ -1,7 +1,7 @@
 //! Keys and secrets where they must not be.
 //!
-//! Attack (issue: the key never appears in the relay's traffic, in `hostd`'s, the validator's or the CLI's memory,
-//! in logs, or on the host's disk; peers C2: 28): after a real deployment the test derives, as only the seat's
+//! Attack (issue: the key never appears in the relay's traffic, in `hostd`'s, the validator's, the uplink's or the CLI's
+//! memory, in logs, or on the host's disk; peers C2: 28): after a real deployment the test derives, as only the seat's
 //! operator could, everything that opens the volume, and looks for it in all those places. Expected: found in the
 //! seat's memory and folder and in QEMU's memory, which is the guest's own and in the clear where no TEE encrypts
 //! it, and nowhere else.
@@ -78,6 +78,7 @@ pub(crate) fn attack(running: &Running, findings: &mut Findings) {
 
     nothing(findings, "hostd's memory", &search.in_process(services.hostd.id()));
     nothing(findings, "the validator's memory", &search.in_process(services.validator.id()));
+    nothing(findings, "the uplink's memory", &search.in_process(target.uplink()));
     let socket = local.join("hostd/vms").join(&target.vm).join("tee.sock");
     for id in naming(&format!("{}\0", socket.display())) {
         nothing(findings, "simtee's memory", &search.in_process(id));

@@ -1,7 +1,7 @@
 //! Each process of a machine killed while an app is brought up and while it runs.
 //!
 //! Attack (issue: any process killed between any two steps; peers C2: 6, 30): SIGKILL to the command line after each
-//! of its steps, to the seat, the host daemon, the validator, the supervisor and QEMU. Expected: the same command,
+//! of its steps, to the seat, the host daemon, the validator, the supervisor, the uplink and QEMU. Expected: the same command,
 //! run again, ends well; there is one VM and one instance, and what the app wrote is there.
 
 use std::{
@@ -15,6 +15,7 @@ use std::{
 use casemate_tests::{
     findings::Findings,
     machine::{Machine, NAME},
+    page,
     processes::{kill, naming, one_naming, wait_until},
 };
 
@@ -46,6 +47,7 @@ pub(crate) fn attack() {
     findings.holds("a file is written", code == 0, "written", &said);
     services(&target, &mut findings);
     supervisor(&target, &mut findings);
+    uplink(&target, &mut findings);
     guest(&target, &mut findings);
     findings.finish();
 }
@@ -109,6 +111,25 @@ fn supervisor(target: &Target, findings: &mut Findings) {
     }
     answer(machine);
     findings.same("the app, supervised again", kept(target), "kept");
+}
+
+/// The host daemon starts it again, on the same port; the guest does not notice.
+fn uplink(target: &Target, findings: &mut Findings) {
+    let port = target.port(&target.vm);
+    let page = page::get(port, "/");
+    let before = target.uplink();
+    kill(before);
+    wait_until("another uplink", 30, || target.uplinks().iter().any(|id| *id != before));
+    findings.same("the uplink killed: the page", body(&page::get(port, "/")), body(&page));
+    findings.same("uplinks", target.uplinks().len().to_string(), "1");
+    findings.same("the app, on another uplink", kept(target), "kept");
+    let verified = target.machine.casemate(["--json", "verify", NAME]);
+    findings.holds("the uplink killed: verify", verified.status == 0, "verified", &verified.stderr);
+}
+
+/// Heads hold the time of day.
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 /// QEMU killed while the app runs, the host daemon while the guest boots.

@@ -8,6 +8,7 @@ use std::{
 use casemate_tests::{
     hostile::{self, Ending, HostileHost},
     machine::{Machine, NAME},
+    processes::naming,
 };
 use serde_json::Value;
 
@@ -77,6 +78,20 @@ impl Target {
             return (-1, said.stderr);
         };
         (answer["exit_code"].as_i64().unwrap_or(-1), answer["output"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The process that carries the packets of the app's VM.
+    pub(crate) fn uplink(&self) -> i32 {
+        let found = self.uplinks();
+        assert_eq!(found.len(), 1, "uplinks: {found:?}");
+        found[0]
+    }
+
+    /// As [`Target::uplink`], where it may be gone or more than one.
+    pub(crate) fn uplinks(&self) -> Vec<i32> {
+        let socket = self.machine.local().join("hostd/vms").join(&self.vm).join("net.sock");
+        // QEMU has the path within an argument.
+        naming(&format!("\0{}\0", socket.display()))
     }
 
     /// The data disk of the app's VM.
