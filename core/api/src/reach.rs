@@ -6,7 +6,7 @@
 //! user network asks [`Reach::permits`], the tap network writes it as nftables rules.
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 
 /// The guest's address on every host; `docs/reference/boot.md` fixes it.
@@ -167,6 +167,17 @@ impl Reach {
     }
 }
 
+/// The name servers of a file such as `/etc/resolv.conf` (resolv.conf(5)), in its order.
+pub fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = (words.next()? == "nameserver").then(|| words.next()?.parse::<IpAddr>().ok())??;
+        Some(SocketAddr::new(address, NAME_SERVER_PORT))
+    })
+}
+
+const NAME_SERVER_PORT: u16 = 53;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +218,14 @@ mod tests {
         for never in ["127.0.0.1", "0.0.0.0", "10.0.2.2", "255.255.255.255"] {
             assert_eq!(reach.permits(address(never), &own), Err(Closed::Never), "{never}");
         }
+    }
+
+    #[test]
+    fn name_servers_are_those_of_usable_lines() {
+        let found = |text: &str| name_servers(text).map(|server| server.to_string()).collect::<Vec<_>>();
+        let text = "# nameserver 192.0.2.1\nsearch example.org\nnameserver none\n nameserver 127.0.0.53 \nnameserver ::1";
+        assert_eq!(found(text), ["127.0.0.53:53", "[::1]:53"]);
+        assert!(found("options ndots:1\n").is_empty());
     }
 
     #[test]
