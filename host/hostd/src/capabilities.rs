@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use casemate_api::host::{Capabilities, NetworkKind, TeeCapability};
+use casemate_api::host::{Capabilities, TeeCapability};
 
 use crate::accelerator::Probe;
 use crate::vms::Settings;
@@ -21,7 +21,7 @@ pub async fn describe(settings: &Settings, probe: &Probe) -> Capabilities {
         disk_free_bytes,
         memory_available_mib: memory_available_mib(),
         cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
-        network: NetworkKind::User,
+        network: settings.network.kind(),
     }
 }
 

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_api::host::NetworkKind;
 use casemate_api::reach::Reach;
 use casemate_hostd::accelerator::Probe;
 use casemate_hostd::api::{Host, router};
 use casemate_hostd::blobs::Blobs;
 use casemate_hostd::helper::beside_this_program;
-use casemate_hostd::network::Uplink;
+use casemate_hostd::network::tap::Taps;
+use casemate_hostd::network::{Network, NetworkError, Uplink};
 use casemate_hostd::qemu::Accelerator;
 use casemate_hostd::tee::SimulatedTee;
 use casemate_hostd::vms::{Settings, Vms};
@@ -53,14 +55,19 @@ struct Serve {
     /// Folder of the simulated root; STATE/simtee by default, made at first use.
     #[arg(long)]
     simtee_state: Option<PathBuf>,
-    /// What carries guests' packets; beside this program by default.
+    /// What carries guests' packets: `user`, a process per VM that needs no rights, or `tap`, the kernel, which
+    /// needs root, iproute2 and nftables.
+    #[arg(long, default_value = "user", value_name = "KIND", value_parser = network_kind)]
+    network: NetworkKind,
+    /// The process of `user` networks; beside this program by default.
     #[arg(long)]
     uplink: Option<PathBuf>,
     /// Let guests that may go out reach this network too, although it is private or this host's own; may
     /// be repeated. Loopback stays closed.
     #[arg(long = "open-network", value_name = "NETWORK")]
     open_networks: Vec<casemate_api::reach::Network>,
-    /// Ask this resolver for guests, ADDRESS:PORT, instead of the first in /etc/resolv.conf.
+    /// Ask this resolver for guests, ADDRESS:PORT, instead of the first in /etc/resolv.conf. On loopback only with
+    /// `user` networks.
     #[arg(long)]
     resolver: Option<std::net::SocketAddr>,
     /// What runs guests: `tcg` or `kvm`; found out by test guests if not given.
@@ -104,15 +111,25 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         program: arguments.simtee.unwrap_or_else(|| beside_this_program("casemate-simtee")),
         root: arguments.simtee_state.unwrap_or_else(|| state.join("simtee")),
     };
+    let reach = Reach { opened: arguments.open_networks };
+    let network = match arguments.network {
+        NetworkKind::Tap => {
+            let refused = |error| casemate_hostd::Error::from(NetworkError::from(error));
+            let taps = Taps::new(&state, reach, arguments.resolver).map_err(refused)?;
+            taps.check().await.map_err(refused)?;
+            Network::Tap(taps)
+        }
+        _ => Network::User(Uplink {
+            program: arguments.uplink.unwrap_or_else(|| beside_this_program("casemate-uplink")),
+            reach,
+            resolver: arguments.resolver,
+        }),
+    };
     let settings = Settings {
         images: arguments.images.unwrap_or_else(|| state.join("images")),
         qemu: arguments.qemu,
         simulated_tee,
-        uplink: Uplink {
-            program: arguments.uplink.unwrap_or_else(|| beside_this_program("casemate-uplink")),
-            reach: Reach { opened: arguments.open_networks },
-            resolver: arguments.resolver,
-        },
+        network,
         maximum_disk_bytes: arguments.max_disk_bytes,
         maximum_vms: arguments.max_vms,
         state: state.clone(),
@@ -198,6 +215,14 @@ fn accelerator(text: &str) -> Result<Accelerator, &'static str> {
         "tcg" => Ok(Accelerator::Tcg),
         "kvm" => Ok(Accelerator::Kvm),
         _ => Err("expected tcg or kvm"),
+    }
+}
+
+fn network_kind(text: &str) -> Result<NetworkKind, &'static str> {
+    match text {
+        "user" => Ok(NetworkKind::User),
+        "tap" => Ok(NetworkKind::Tap),
+        _ => Err("expected user or tap"),
     }
 }
 

@@ -13,6 +13,7 @@ use casemate_record::WorkloadDigest;
 
 use crate::error::{Blame, Explain};
 use crate::image::BootFiles;
+use crate::network::tap::plan::TAP;
 
 /// Why there is no command line.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,8 @@ pub mod file {
     pub const QMP: &str = "qmp.sock";
     /// The guest's wire; QEMU listens.
     pub const NETWORK: &str = "net.sock";
+    /// Rules of a tap network on the host, as nft reads them.
+    pub const HOST_RULES: &str = "net.nft";
     /// What the uplink itself says.
     pub const NETWORK_LOG: &str = "net.log";
     /// The relay's socket; QEMU listens.
@@ -106,7 +109,7 @@ pub struct Launch {
     pub workload_digest: WorkloadDigest,
     /// In the order of their bus addresses.
     pub disks: Vec<Disk>,
-    /// What carries its packets.
+    /// What carries its packets; with taps, QEMU runs in the VM's network namespace.
     pub network: NetworkKind,
 }
 
@@ -242,7 +245,7 @@ fn network(line: &mut Line, launch: &Launch) {
     line.option(
         "-netdev",
         match launch.network {
-            NetworkKind::Tap => "tap,id=net,ifname=tap0,script=no,downscript=no".to_owned(),
+            NetworkKind::Tap => format!("tap,id=net,ifname={TAP},script=no,downscript=no"),
             _ => format!("stream,id=net,server=on,addr.type=unix,addr.path={}", file::NETWORK),
         },
     );

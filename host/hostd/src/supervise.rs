@@ -74,6 +74,7 @@ pub(crate) async fn run(
         tracing::warn!(pid = process.pid, "QEMU closed its control socket and stayed; ending it");
     }
     vm.end_processes().await;
+    vm.disconnect().await;
     let failure = failure(&vm, shutdown, halted).await;
     let recorded = vm.change(|record| match failure {
         None => record.stopped(),

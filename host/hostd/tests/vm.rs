@@ -3,68 +3,16 @@
 //! Needs QEMU and a built guest image: the folder `CASEMATE_IMAGE`, by default `target/image`. Instead of
 //! its firmware and kernel, `CASEMATE_TEST_FIRMWARE` (OVMF.amdsev.fd) and `CASEMATE_TEST_KERNEL` (a bzImage).
 
+#[path = "support/guest.rs"]
+mod guest;
 mod support;
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use casemate_measure::image::ImageDescription;
+use guest::{STAYS, define, image, processes_of, program, stand_in_tee};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{Daemon, spec};
-
-/// A kernel that panics and then stands still, so that the VM stays.
-const STAYS: &str = "console=ttyS0 panic=0";
-
-async fn define(daemon: &Daemon, id: &str, command_line: &str) -> bool {
-    let Some((firmware, kernel)) = boot_files() else { return false };
-    let firmware = daemon.put(std::fs::read(firmware).unwrap()).await;
-    let kernel = daemon.put(std::fs::read(kernel).unwrap()).await;
-    let initrd = daemon.put(vec![0; 4096]).await;
-    let (status, answer) = daemon
-        .json(Method::POST, "/v1/vms", &spec(id, [&firmware, &kernel, &initrd, &initrd], command_line))
-        .await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    true
-}
-
-/// Firmware and kernel to test with; says so where there are none.
-fn boot_files() -> Option<(PathBuf, PathBuf)> {
-    let told = |variable| std::env::var_os(variable).map(PathBuf::from);
-    if let (Some(firmware), Some(kernel)) = (told("CASEMATE_TEST_FIRMWARE"), told("CASEMATE_TEST_KERNEL")) {
-        return Some((firmware, kernel));
-    }
-    let (folder, image) = image()?;
-    Some((folder.join(image.files.firmware.name), folder.join(image.files.kernel.name)))
-}
-
-/// The built guest image to test with; says so where there is none.
-fn image() -> Option<(PathBuf, ImageDescription)> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = std::env::var_os("CASEMATE_IMAGE").map_or(workspace.join("target/image"), PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(folder.join("image.toml")) else {
-        assert!(std::env::var_os("CI").is_none(), "CASEMATE_IMAGE must name a built image in CI");
-        eprintln!("skipped: {} is no built guest image; name one by CASEMATE_IMAGE", folder.display());
-        return None;
-    };
-    Some((folder.canonicalize().unwrap(), ImageDescription::parse(&text).unwrap()))
-}
-
-/// Stands in for casemate-simtee, which measures and signs what is not asked for here.
-fn stand_in_tee(folder: &Path) -> String {
-    let script = "#!/bin/sh\nexec python3 -c '\nimport socket, sys, time\n\
-        s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[sys.argv.index(\"--socket\") + 1]); s.listen()\n\
-        print(chr(123) + chr(34) + \"ready\" + chr(34) + \":true\" + chr(125), flush=True); time.sleep(600)' \"$@\"\n";
-    program(folder, "tee.sh", script)
-}
-
-fn program(folder: &Path, name: &str, script: &str) -> String {
-    let path = folder.join(name);
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_str().unwrap().to_owned()
-}
 
 async fn until(daemon: &Daemon, id: &str, what: &str, found: impl Fn(&Value, &str) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -80,17 +28,13 @@ async fn until(daemon: &Daemon, id: &str, what: &str, found: impl Fn(&Value, &st
     }
 }
 
-fn processes_of(folder: &Path) -> usize {
-    casemate_hostd::processes::with_argument(&folder.join("vms").display().to_string()).len()
-}
-
 #[tokio::test]
 async fn a_vm_outlives_the_daemon_and_leaves_no_process_when_removed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("simtee")).unwrap();
     let tee = stand_in_tee(folder.path());
     let mut daemon = Daemon::start(folder.path(), &["--simtee", &tee]).await;
-    if !define(&daemon, "stays", STAYS).await {
+    if !define(&daemon, "stays", STAYS, |_| {}).await {
         return;
     }
     let (status, vm) = daemon.json(Method::POST, "/v1/vms/stays/start", &Value::Null).await;
@@ -141,7 +85,7 @@ async fn the_end_of_a_vm_has_a_name() {
     let qemu = "#!/bin/sh\nset -e\nif [ -e ../../break ]; then printf X | dd of=hashes.bin bs=1 seek=60 conv=notrunc 2>/dev/null; fi\nexec qemu-system-x86_64 \"$@\"\n";
     let qemu = program(folder.path(), "qemu.sh", qemu);
     let mut daemon = Daemon::start(folder.path(), &["--simtee", &tee, "--qemu", &qemu]).await;
-    if !define(&daemon, "ends", "console=ttyS0 panic=-1").await {
+    if !define(&daemon, "ends", "console=ttyS0 panic=-1", |_| {}).await {
         return;
     }
     // A panicking kernel resets the machine.
@@ -178,7 +122,7 @@ async fn a_qemu_that_refuses_is_quoted() {
     let tee = stand_in_tee(folder.path());
     let qemu = program(folder.path(), "qemu.sh", "#!/bin/sh\necho 'no such machine' >&2\nexit 1\n");
     let daemon = Daemon::start(folder.path(), &["--simtee", &tee, "--qemu", &qemu]).await;
-    if !define(&daemon, "refused", STAYS).await {
+    if !define(&daemon, "refused", STAYS, |_| {}).await {
         return;
     }
     let (status, answer) = daemon.json(Method::POST, "/v1/vms/refused/start", &Value::Null).await;

@@ -1,6 +1,7 @@
 //! How does a guest reach the network, and the network the guest?
 
 pub(crate) mod ports;
+pub mod tap;
 mod uplink;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use casemate_api::host::NetworkKind;
 
+use self::tap::{TapError, Taps};
 pub use self::uplink::Uplink;
 use crate::error::{Blame, Explain};
 use crate::helper::HelperError;
@@ -55,6 +57,41 @@ pub enum NetworkError {
     /// The process that carries packets did not start.
     #[error(transparent)]
     Uplink(#[from] HelperError),
+    /// There is no tap network.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// A VM runs on what this daemon does not offer.
+    #[error("VM {id:?} runs with a {} network, and casemate-hostd was started with {} networks", word(*.found), word(*.offered))]
+    RunsOn {
+        /// The VM.
+        id: String,
+        /// Its network.
+        found: NetworkKind,
+        /// Those of this daemon.
+        offered: NetworkKind,
+    },
+}
+
+/// What carries packets on this host: one kind for all VMs.
+///
+/// Both publish TCP ports on IPv4 addresses, let a guest out only as far as [`casemate_api::reach`] says, and
+/// give it the same addresses.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// A process per VM, which needs no rights.
+    User(Uplink),
+    /// The kernel of the host.
+    Tap(Taps),
+}
+
+impl Network {
+    /// Which kind.
+    pub fn kind(&self) -> NetworkKind {
+        match self {
+            Self::User(_) => NetworkKind::User,
+            Self::Tap(_) => NetworkKind::Tap,
+        }
+    }
 }
 
 fn word(kind: NetworkKind) -> &'static str {
@@ -79,6 +116,12 @@ impl Explain for NetworkError {
                 "network_kind",
                 Blame::Request,
                 "leave `network.kind` out: the host decides, guests see no difference",
+            ),
+            Self::Tap(error) => error.explain(),
+            Self::RunsOn { .. } => (
+                "network_kind",
+                Blame::Host,
+                "start it with the other `--network`, and stop that VM before you change it",
             ),
             Self::Uplink(_) => (
                 "uplink_failed",

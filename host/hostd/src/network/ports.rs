@@ -7,12 +7,16 @@ use casemate_api::host::PublishedPort;
 
 use super::NetworkError;
 
-/// Checks that every published port is free and chooses numbers for those that have none.
+/// Checks that every published port is free and chooses numbers for those that have none. `taken` are the ports
+/// of other VMs, with their ids: on tap networks nobody listens there.
 ///
 /// # Errors
 /// [`NetworkError::PortInUse`], [`NetworkError::Address`], [`NetworkError::NotIpv4`],
 /// [`NetworkError::Twice`].
-pub(crate) fn claim(wanted: &[PublishedPort]) -> Result<Vec<PublishedPort>, NetworkError> {
+pub(crate) fn claim(
+    wanted: &[PublishedPort],
+    taken: &[(PublishedPort, String)],
+) -> Result<Vec<PublishedPort>, NetworkError> {
     // All are held until the last is known, or two that the host chooses could be the same.
     let mut held = Vec::new();
     let mut claimed: Vec<PublishedPort> = Vec::new();
@@ -25,15 +29,33 @@ pub(crate) fn claim(wanted: &[PublishedPort]) -> Result<Vec<PublishedPort>, Netw
         if claimed.iter().any(same) {
             return Err(NetworkError::Twice { address });
         }
-        let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => NetworkError::PortInUse { address, holder: holder(port.host_port) },
-            _ => NetworkError::Address { address, source },
-        })?;
-        let chosen = listener.local_addr().map_err(|source| NetworkError::Address { address, source })?;
+        let chosen = loop {
+            let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    NetworkError::PortInUse { address, holder: holder(port.host_port) }
+                }
+                _ => NetworkError::Address { address, source },
+            })?;
+            let chosen = listener.local_addr().map_err(|source| NetworkError::Address { address, source })?;
+            held.push(listener);
+            let of_another = taken.iter().find(|(other, _)| overlap(other, chosen));
+            match of_another {
+                None => break chosen,
+                // The number is held now, so that the next choice is another one.
+                Some(_) if port.host_port == 0 => {}
+                Some((_, id)) => {
+                    return Err(NetworkError::PortInUse { address, holder: Some(format!("VM {id}")) });
+                }
+            }
+        };
         claimed.push(PublishedPort { host_port: chosen.port(), ..port.clone() });
-        held.push(listener);
     }
     Ok(claimed)
+}
+
+fn overlap(port: &PublishedPort, address: SocketAddr) -> bool {
+    let any = port.host_ip.is_unspecified() || address.ip().is_unspecified();
+    port.host_port == address.port() && (any || port.host_ip == address.ip())
 }
 
 /// Who listens on this port, if `/proc` says so.
@@ -70,7 +92,7 @@ mod tests {
     #[test]
     fn port_zero_is_chosen_and_no_two_are_the_same() {
         // Both ask for "any", which is not the same port twice.
-        let claimed = claim(&[port(0), port(0)]).unwrap();
+        let claimed = claim(&[port(0), port(0)], &[]).unwrap();
         assert_ne!(claimed[0].host_port, 0);
         assert_ne!(claimed[0].host_port, claimed[1].host_port);
     }
@@ -79,7 +101,7 @@ mod tests {
     fn a_port_in_use_names_its_holder() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let number = listener.local_addr().unwrap().port();
-        let Err(NetworkError::PortInUse { address, holder }) = claim(&[port(number)]) else {
+        let Err(NetworkError::PortInUse { address, holder }) = claim(&[port(number)], &[]) else {
             panic!("the port was free")
         };
         assert_eq!(address.port(), number);
@@ -88,10 +110,24 @@ mod tests {
     }
 
     #[test]
+    fn a_port_of_another_vm_is_in_use_although_nobody_listens() {
+        let number = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let other = |host_ip: [u8; 4]| {
+            [(PublishedPort { host_ip: host_ip.into(), ..port(number) }, "other".to_owned())]
+        };
+        for host_ip in [[127, 0, 0, 1], [0, 0, 0, 0]] {
+            let refused = claim(&[port(number)], &other(host_ip));
+            let Err(NetworkError::PortInUse { holder, .. }) = refused else { panic!("{host_ip:?}") };
+            assert_eq!(holder.unwrap(), "VM other");
+        }
+        assert!(claim(&[port(number)], &other([192, 0, 2, 1])).is_ok());
+    }
+
+    #[test]
     fn other_addresses_are_refused_by_name() {
         let elsewhere = PublishedPort { host_ip: [192, 0, 2, 1].into(), ..port(0) };
-        assert!(matches!(claim(&[elsewhere]), Err(NetworkError::Address { .. })));
+        assert!(matches!(claim(&[elsewhere], &[]), Err(NetworkError::Address { .. })));
         let ipv6 = PublishedPort { host_ip: "::1".parse().unwrap(), ..port(0) };
-        assert!(matches!(claim(&[ipv6]), Err(NetworkError::NotIpv4 { .. })));
+        assert!(matches!(claim(&[ipv6], &[]), Err(NetworkError::NotIpv4 { .. })));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
-use casemate_api::host::{HostVmSpec, NetworkKind};
+use casemate_api::host::HostVmSpec;
 
 use super::{MAXIMUM_ID, VmError, Vms, replace};
 use crate::error::Error;
@@ -33,8 +33,9 @@ impl Vms {
                 return Err(VmError::Serial { found: disk.serial.chars().take(80).collect() }.into());
             }
         }
-        if let Some(wanted) = spec.network.kind.filter(|kind| *kind != NetworkKind::User) {
-            return Err(NetworkError::Kind { wanted, found: NetworkKind::User }.into());
+        let found = self.settings.network.kind();
+        if let Some(wanted) = spec.network.kind.filter(|kind| *kind != found) {
+            return Err(NetworkError::Kind { wanted, found }.into());
         }
         if let Some(disk) = &spec.data_disk {
             disks::plan(disk, self.settings.maximum_disk_bytes)?;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_api::agent::AgentRequest;
-use casemate_api::host::{HostVm, HostVmState, NetworkKind, Platform, VmFailure, VmFailureCode};
+use casemate_api::host::{HostVm, HostVmState, Platform, PublishedPort, VmFailure, VmFailureCode};
 use casemate_canon::to_cbor;
 
 use super::{Vm, VmError, Vms};
 use crate::error::Error;
 use crate::helper::last_line;
 use crate::image::BootFiles;
-use crate::network::{NetworkError, ports};
+use crate::network::{Network, NetworkError, ports};
 use crate::processes;
 use crate::qemu::{self, Accelerator, Launch, file};
 use crate::qmp::Qmp;
@@ -31,6 +31,7 @@ impl Vms {
         }
         if let Err(error) = self.launch(&vm).await {
             vm.end_processes().await;
+            vm.disconnect().await;
             let (_, _, hint) = error.explain();
             let code = match &error {
                 Error::Tee(_) => VmFailureCode::TeeFailed,
@@ -109,7 +110,6 @@ impl Vms {
             hash_table_address = address;
         }
         self.ensure_data_disk(&spec)?;
-        let ports = ports::claim(&spec.network.ports)?;
         let mut launch = Launch {
             id: spec.id.clone(),
             folder: vm.folder.clone(),
@@ -120,7 +120,7 @@ impl Vms {
             boot,
             hash_table_address,
             workload_digest: spec.workload_digest,
-            network: NetworkKind::User,
+            network: self.settings.network.kind(),
         };
         if spec.platform == Platform::Simulated {
             launch.accelerator = self.probe.accelerator(&launch).await;
@@ -130,12 +130,14 @@ impl Vms {
             let tee = &self.settings.simulated_tee;
             tee.start(&vm.folder, &launch.boot, &launch.shape, &launch.workload_digest).await?;
         }
-        // Before QEMU runs: if the daemon ends right after, the chosen ports are still known.
-        vm.change(|record| record.endpoints = ports.clone()).await?;
-        vm.connect().await.map_err(NetworkError::from)?;
+        let ports = self.claim_ports(vm).await?;
+        vm.connect().await?;
         let log = vm.folder.join(file::QEMU_LOG);
-        let (process, mut child) =
-            processes::start_detached(&self.settings.qemu, &arguments, &vm.folder, &log)?;
+        let start = || processes::start_detached(&self.settings.qemu, &arguments, &vm.folder, &log);
+        let (process, mut child) = match &self.settings.network {
+            Network::User(_) => start()?,
+            Network::Tap(taps) => taps.inside(&spec.id, start).map_err(NetworkError::from)??,
+        };
         let reaped = tokio::spawn(async move { child.wait().await });
         let started_at_ms = now_ms();
         vm.change(|record| record.started(process, ports, started_at_ms)).await?;
@@ -152,6 +154,23 @@ impl Vms {
         tracing::info!(vm = spec.id, pid = process.pid, "QEMU runs");
         vm.clone().watch(process, Arc::new(qmp), events, true).await;
         Ok(())
+    }
+
+    /// Chooses the ports of a VM and records them. Before QEMU runs: if the daemon ends right after, they are
+    /// still known.
+    async fn claim_ports(&self, vm: &Arc<Vm>) -> Result<Vec<PublishedPort>, Error> {
+        let _one = self.claiming.lock().await;
+        let vms: Vec<_> = self.vms.read().await.values().cloned().collect();
+        let mut taken = Vec::new();
+        for other in vms.iter().filter(|other| !Arc::ptr_eq(other, vm)) {
+            let record = other.record.lock().await;
+            taken.extend(record.endpoints.iter().map(|port| (port.clone(), record.spec.id.clone())));
+        }
+        let wanted = vm.record.lock().await.spec.network.ports.clone();
+        let ports = ports::claim(&wanted, &taken)?;
+        let network = self.settings.network.kind();
+        vm.change(|record| (record.endpoints, record.network) = (ports.clone(), network)).await?;
+        Ok(ports)
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_api::host::{BlobDigest, HostVm, HostVmSpec, HostVmState, ImageSource};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 pub use self::error::VmError;
 pub(crate) use self::record::{Record, replace};
@@ -31,7 +31,8 @@ pub(crate) use self::vm::Vm;
 use crate::accelerator::Probe;
 use crate::blobs::Blobs;
 use crate::error::Error;
-use crate::network::Uplink;
+use crate::network::tap::TapError;
+use crate::network::{Network, NetworkError};
 use crate::qemu::file;
 use crate::tee::SimulatedTee;
 
@@ -47,7 +48,7 @@ pub struct Settings {
     /// The simulated TEE.
     pub simulated_tee: SimulatedTee,
     /// What carries packets.
-    pub uplink: Uplink,
+    pub network: Network,
     /// Largest data disk in bytes.
     pub maximum_disk_bytes: u64,
     /// Most VMs.
@@ -60,15 +61,17 @@ pub struct Vms {
     blobs: Arc<Blobs>,
     probe: Arc<Probe>,
     vms: RwLock<BTreeMap<String, Arc<Vm>>>,
+    /// Ports are claimed by one VM at a time.
+    claiming: Mutex<()>,
 }
 
 impl Vms {
     /// Opens the folder of VMs: drops what was half made or half removed, finds what runs.
     ///
     /// # Errors
-    /// [`VmError::Storage`], [`VmError::Record`].
+    /// [`VmError::Storage`], [`VmError::Record`], [`NetworkError::RunsOn`], [`NetworkError::Tap`].
     pub async fn open(settings: Settings, blobs: Arc<Blobs>, probe: Arc<Probe>) -> Result<Self, Error> {
-        let vms = Self { settings, blobs, probe, vms: RwLock::default() };
+        let vms = Self { settings, blobs, probe, vms: RwLock::default(), claiming: Mutex::default() };
         for folder in [vms.folder(), vms.disks_folder()] {
             fs::create_dir_all(&folder).map_err(VmError::storage(&folder))?;
         }
@@ -85,9 +88,18 @@ impl Vms {
                 continue;
             }
             let record = Record::read(&path)?;
-            let vm = Arc::new(Vm::new(path, record, vms.settings.uplink.clone()));
-            vm.adopt().await;
+            let vm = Arc::new(Vm::new(path, record, vms.settings.network.clone()));
+            vm.adopt().await?;
             vms.vms.write().await.insert(name, vm);
+        }
+        if let Network::Tap(taps) = &vms.settings.network {
+            let mut running = Vec::new();
+            for (id, vm) in vms.vms.read().await.iter() {
+                if vm.state().await == HostVmState::Running {
+                    running.push(id.clone());
+                }
+            }
+            taps.sweep(&running).await.map_err(NetworkError::from)?;
         }
         Ok(vms)
     }
@@ -110,6 +122,12 @@ impl Vms {
         if vms.len() >= self.settings.maximum_vms {
             return Err(VmError::TooMany { maximum: self.settings.maximum_vms }.into());
         }
+        if let Network::Tap(taps) = &self.settings.network
+            && let Some(other) = vms.keys().find(|other| taps.name(other) == taps.name(&spec.id))
+        {
+            let (id, other) = (spec.id, other.clone());
+            return Err(NetworkError::from(TapError::SameName { id, other }).into());
+        }
         self.ensure_data_disk(&spec)?;
         let unfinished = self.folder().join(format!(".{}.new", spec.id));
         let folder = self.folder().join(&spec.id);
@@ -119,7 +137,7 @@ impl Vms {
         let record = Record::new(spec);
         record.write(&unfinished)?;
         fs::rename(&unfinished, &folder).map_err(VmError::storage(&folder))?;
-        let vm = Arc::new(Vm::new(folder, record, self.settings.uplink.clone()));
+        let vm = Arc::new(Vm::new(folder, record, self.settings.network.clone()));
         let described = vm.describe().await;
         vms.insert(described.id.clone(), vm);
         Ok(described)
@@ -154,6 +172,7 @@ impl Vms {
             return Err(VmError::StillRuns { id: id.to_owned() }.into());
         }
         vm.end_processes().await;
+        vm.disconnect().await;
         let gone = self.folder().join(format!(".{id}.gone"));
         let _ = fs::remove_dir_all(&gone);
         if with_disks {

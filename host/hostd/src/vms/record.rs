@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
-use casemate_api::host::{HostVm, HostVmSpec, HostVmState, PublishedPort, VmFailure};
+use casemate_api::host::{HostVm, HostVmSpec, HostVmState, NetworkKind, PublishedPort, VmFailure};
 use serde::{Deserialize, Serialize};
 
 use super::VmError;
@@ -19,6 +19,9 @@ pub(crate) struct Record {
     pub(crate) state: HostVmState,
     pub(crate) failure: Option<VmFailure>,
     pub(crate) qemu: Option<ProcessId>,
+    /// On which it was last started.
+    #[serde(default)]
+    pub(crate) network: NetworkKind,
     pub(crate) endpoints: Vec<PublishedPort>,
     pub(crate) stop_requested: bool,
     pub(crate) started_at_ms: Option<u64>,
@@ -32,6 +35,7 @@ impl Record {
             state: HostVmState::Created,
             failure: None,
             qemu: None,
+            network: NetworkKind::default(),
             endpoints: Vec::new(),
             stop_requested: false,
             started_at_ms: None,

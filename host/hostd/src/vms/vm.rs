@@ -8,8 +8,9 @@ use casemate_api::host::{HostVm, HostVmState};
 use tokio::sync::{Mutex, watch};
 
 use super::{Record, VmError};
-use crate::helper::HelperError;
-use crate::network::Uplink;
+use crate::error::Error;
+use crate::network::tap::Kept;
+use crate::network::{Network, NetworkError};
 use crate::processes::{self, ProcessId};
 use crate::qemu::file;
 use crate::qmp::Qmp;
@@ -26,13 +27,13 @@ pub(crate) struct Vm {
     /// One verb at a time.
     pub(super) verb: Mutex<()>,
     pub(crate) qmp: Mutex<Option<Arc<Qmp>>>,
-    uplink: Uplink,
-    /// The uplink that runs.
+    network: Network,
+    /// The uplink that runs, where there are uplinks.
     carrier: Mutex<Option<ProcessId>>,
 }
 
 impl Vm {
-    pub(super) fn new(folder: PathBuf, record: Record, uplink: Uplink) -> Self {
+    pub(super) fn new(folder: PathBuf, record: Record, network: Network) -> Self {
         let relay = Relay::new(&record.spec.seats);
         let state = watch::Sender::new(record.state);
         Self {
@@ -42,24 +43,58 @@ impl Vm {
             state,
             verb: Mutex::default(),
             qmp: Mutex::default(),
-            uplink,
+            network,
             carrier: Mutex::default(),
         }
     }
 
-    /// Starts the uplink, for the ports that the record names.
-    pub(super) async fn connect(&self) -> Result<(), HelperError> {
-        let (outbound, ports) = {
+    /// Sets up the network, for the ports that the record names.
+    pub(super) async fn connect(&self) -> Result<(), NetworkError> {
+        let (id, outbound, ports) = {
             let record = self.record.lock().await;
-            (record.spec.network.outbound, record.endpoints.clone())
+            (record.spec.id.clone(), record.spec.network.outbound, record.endpoints.clone())
         };
-        let process = self.uplink.start(&self.folder, outbound, &ports).await?;
-        *self.carrier.lock().await = Some(process);
+        match &self.network {
+            Network::User(uplink) => {
+                let process = uplink.start(&self.folder, outbound, &ports).await?;
+                *self.carrier.lock().await = Some(process);
+            }
+            Network::Tap(taps) => taps.start(&id, &self.folder, outbound, &ports).await?,
+        }
         Ok(())
     }
 
-    /// Starts the uplink again whenever it has ended: QEMU listens on. Never returns.
+    /// Removes what [`Vm::connect`] left beside processes. QEMU must have ended.
+    pub(crate) async fn disconnect(&self) {
+        let Network::Tap(taps) = &self.network else { return };
+        let id = self.record.lock().await.spec.id.clone();
+        if let Err(error) = taps.stop(&id).await {
+            tracing::error!(%error, vm = id, "a VM's network cannot be removed; it goes when casemate-hostd starts");
+        }
+    }
+
+    /// Starts the uplink again whenever it has ended, QEMU listens on; puts rules back that somebody removed.
+    /// Never returns.
     pub(crate) async fn keep_connected(&self) {
+        match &self.network {
+            Network::User(_) => self.keep_uplink().await,
+            Network::Tap(taps) => {
+                let id = self.record.lock().await.spec.id.clone();
+                loop {
+                    tokio::time::sleep(RULES_PAUSE).await;
+                    match taps.keep(&id, &self.folder).await {
+                        Ok(Kept::InForce) => {}
+                        Ok(Kept::PutBack) => {
+                            tracing::warn!(vm = id, "somebody removed a VM's rules; they are back")
+                        }
+                        Err(error) => tracing::warn!(%error, vm = id, "cannot see to a VM's rules"),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn keep_uplink(&self) {
         loop {
             tokio::time::sleep(CARRIER_PAUSE).await;
             let carrier = *self.carrier.lock().await;
@@ -118,7 +153,10 @@ impl Vm {
     }
 
     /// After a restart: goes on with a QEMU that runs, or records that it is gone.
-    pub(super) async fn adopt(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// [`NetworkError::RunsOn`].
+    pub(super) async fn adopt(self: &Arc<Self>) -> Result<(), Error> {
         let running = self.processes_of(file::QMP).into_iter().next();
         *self.carrier.lock().await = self.processes_of(file::NETWORK).into_iter().next();
         let was_running = self.state().await == HostVmState::Running;
@@ -130,8 +168,15 @@ impl Vm {
                     tracing::error!(%error, "cannot record that a VM is gone");
                 }
             }
-            return;
+            return Ok(());
         };
+        let (id, found) = {
+            let record = self.record.lock().await;
+            (record.spec.id.clone(), record.network)
+        };
+        if found != self.network.kind() {
+            return Err(NetworkError::RunsOn { id, found, offered: self.network.kind() }.into());
+        }
         match Qmp::connect(&self.folder.join(file::QMP), Duration::from_secs(2)).await {
             Ok((qmp, events)) => {
                 if !was_running {
@@ -152,6 +197,7 @@ impl Vm {
                 let _ = self.change(ended).await;
             }
         }
+        Ok(())
     }
 
     pub(super) async fn watch(
@@ -168,3 +214,5 @@ impl Vm {
 
 /// How often a running VM's uplink is looked at.
 const CARRIER_PAUSE: Duration = Duration::from_secs(1);
+/// How often its rules are.
+const RULES_PAUSE: Duration = Duration::from_secs(2);

@@ -34,8 +34,18 @@ impl Daemon {
 
     /// Ends it as a crash would and starts it again.
     pub async fn crash_and_restart(&mut self) {
+        self.kill();
+        self.restart().await;
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it again.
+    pub async fn restart(&mut self) {
         self.child = spawn(&self.state, &self.arguments, self.accelerator);
         self.answers().await;
     }
