@@ -14,6 +14,7 @@ pub mod http;
 pub mod keys;
 pub mod machine;
 pub mod memory;
+pub mod namespaces;
 pub mod page;
 pub mod partition;
 pub mod processes;

@@ -36,6 +36,14 @@ impl Services {
     /// # Panics
     /// If one does not start.
     pub fn start(machine: &Machine, gate: Gate) -> Self {
+        Self::start_with(machine, gate, &[])
+    }
+
+    /// As [`Services::start`], with more arguments for the host daemon.
+    ///
+    /// # Panics
+    /// If one does not start.
+    pub fn start_with(machine: &Machine, gate: Gate, hostd: &[&str]) -> Self {
         // The command line makes keys, folders and the simulated root, as it does for everyone.
         machine.casemate(["local", "start"]).success();
         machine.casemate(["local", "stop"]).success();
@@ -47,7 +55,7 @@ impl Services {
         let images = machine.home().join("images").display().to_string();
         Services {
             kms: Service::start("kms", &local, &["--accept-simulated", "--lease", "10"]),
-            hostd: Service::start("hostd", &local, &["--images", &images]),
+            hostd: Service::start("hostd", &local, &[&["--images", images.as_str()], hostd].concat()),
             validator: Service::start(
                 "validator",
                 &local,
