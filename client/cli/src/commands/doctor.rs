@@ -37,6 +37,7 @@ pub async fn run(context: &Context, _: Arguments) -> Result<u8, Error> {
     };
     let mut findings = vec![tee(), kvm];
     findings.extend(programs());
+    findings.extend(taps());
     findings.push(disk(context.home.root()));
     findings.push(services(context).await?);
     context.output.answer(&findings, || {
@@ -170,6 +171,37 @@ fn qemu_version() -> Option<Finding> {
         found,
         advice: "SEV-SNP guests need 9.1 or later".to_owned(),
     })
+}
+
+/// What `casemate-hostd serve --network tap` needs; of no concern to who is not root.
+fn taps() -> Option<Finding> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let forwards =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1");
+    let (state, found, advice) = if local::program("ip").is_err() {
+        (
+            State::Reduced,
+            "ip not found",
+            "needed for `casemate-hostd serve --network tap` only: install iproute2",
+        )
+    } else if local::program("nft").is_err() {
+        (
+            State::Reduced,
+            "nft not found",
+            "needed for `casemate-hostd serve --network tap` only: install nftables",
+        )
+    } else if !forwards {
+        (
+            State::Reduced,
+            "packets are not forwarded",
+            "needed for `casemate-hostd serve --network tap` only: sysctl -w net.ipv4.ip_forward=1",
+        )
+    } else {
+        (State::Ok, "possible", "for hosts that run as a service: `casemate-hostd serve --network tap`")
+    };
+    Some(Finding { subject: "Taps", state, found: found.to_owned(), advice: advice.to_owned() })
 }
 
 fn disk(path: &Path) -> Finding {
