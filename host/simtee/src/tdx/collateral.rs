@@ -89,5 +89,5 @@ fn documents() -> CollateralBuilder {
 /// Intel's own documents are due again after 30 days.
 const DAYS: u32 = 30;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Above what `casemate policy example` asks for.
+/// Above what `casemate policy init` asks for.
 const EVALUATION_NUMBER: u32 = 20;
