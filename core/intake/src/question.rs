@@ -126,6 +126,30 @@ impl Question {
         }
     }
 
+    /// Answers the question about files that were sorted, and perhaps completed, before.
+    ///
+    /// # Errors
+    /// [`Error::Policy`], [`Error::NoSession`].
+    pub fn answer(&self, sorted: Sorted, provider: &dyn Provider) -> Result<Answer, Error> {
+        let policy = Policy::parse(&self.policy)?;
+        let verifier = Verifier {
+            policy: &policy,
+            roots: &policy.roots(),
+            accept_simulated: if self.accept_simulated { AcceptSimulated::Yes } else { AcceptSimulated::No },
+            provider,
+        };
+        let expectations = self.expectations(&sorted.bundle)?;
+        let appraisal =
+            verifier.verify_bundle(&sorted.bundle, Some(&sorted.endorsements), &expectations, self.at_ms);
+        let verdict = appraisal.verdict().clone();
+        Ok(Answer {
+            kinds: sorted.kinds,
+            outline: verdict.outline(&self.subject),
+            text: verdict.render(&self.subject, Style::plain()),
+            verdict,
+        })
+    }
+
     fn expectations(&self, bundle: &Bundle) -> Result<Expectations, Error> {
         Ok(Expectations {
             freshness: match &self.challenge {
@@ -168,24 +192,7 @@ impl Question {
 /// # Errors
 /// [`Error`] if there is nothing to judge; evidence that is not good enough is an answer, not an error.
 pub fn verify(question: &Question, files: &[File<'_>], provider: &dyn Provider) -> Result<Answer, Error> {
-    let policy = Policy::parse(&question.policy)?;
-    let sorted = Sorted::read(files)?;
-    let verifier = Verifier {
-        policy: &policy,
-        roots: &policy.roots(),
-        accept_simulated: if question.accept_simulated { AcceptSimulated::Yes } else { AcceptSimulated::No },
-        provider,
-    };
-    let expectations = question.expectations(&sorted.bundle)?;
-    let appraisal =
-        verifier.verify_bundle(&sorted.bundle, Some(&sorted.endorsements), &expectations, question.at_ms);
-    let verdict = appraisal.verdict().clone();
-    Ok(Answer {
-        kinds: sorted.kinds,
-        outline: verdict.outline(&question.subject),
-        text: verdict.render(&question.subject, Style::plain()),
-        verdict,
-    })
+    question.answer(Sorted::read(files)?, provider)
 }
 
 /// What the report data of a Casemate guest is that answers this nonce. The evidence itself names session and

@@ -56,7 +56,7 @@ pub use expectations::{
 pub use policy::{Policy, PolicyError};
 pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TrustClass};
 pub use verdict::{
-    Branch, Carried, Claims, Code, Comparison, Details, FreshnessSlot, Node, NotEstablished, Outcome,
-    Outline, Platform, Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,
+    Branch, Carried, Claims, Code, Comparison, Details, Explanation, FreshnessSlot, Node, NotEstablished,
+    Outcome, Outline, Platform, Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,
 };
 pub use verifier::{Endorsements, Verifier};

@@ -341,6 +341,24 @@ codes! {
     SessionLeaseEnd = "caller.session_lease_end", "seconds since the lease ended";
 }
 
+impl Code {
+    /// Whether it is a group of checks.
+    pub const fn is_group(self) -> bool {
+        matches!(
+            self,
+            Code::Hardware
+                | Code::Signer
+                | Code::Firmware
+                | Code::Guest
+                | Code::Platform
+                | Code::Image
+                | Code::Workload
+                | Code::Freshness
+                | Code::Channel
+        )
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

@@ -6,6 +6,7 @@
 mod advice;
 mod claims;
 mod code;
+mod explanation;
 mod outline;
 mod render;
 mod value;
@@ -13,6 +14,7 @@ mod value;
 pub(crate) use claims::Facts;
 pub use claims::{Carried, Claims, Details, FreshnessSlot, Platform, Signer, WorkloadSlot};
 pub use code::Code;
+pub use explanation::Explanation;
 pub use outline::{Branch, Outline};
 pub use render::Style;
 pub(crate) use value::printable;
@@ -246,18 +248,7 @@ impl Node {
     }
 
     fn is_group(&self) -> bool {
-        matches!(
-            self.code,
-            Code::Hardware
-                | Code::Signer
-                | Code::Firmware
-                | Code::Guest
-                | Code::Platform
-                | Code::Image
-                | Code::Workload
-                | Code::Freshness
-                | Code::Channel
-        )
+        self.code.is_group()
     }
 }
 
