@@ -12,7 +12,11 @@ use casemate_crypto::hash::Sha256;
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::error::exit;
+use crate::{
+    answer::{self, AnswerError},
+    error::exit,
+    token::Token,
+};
 
 /// A validator's API.
 #[derive(Debug, Clone)]
@@ -62,6 +66,21 @@ pub enum ApiError {
         /// What was dialled.
         address: String,
     },
+    /// An answer that is too long, or broke off.
+    #[error("{address} {source}")]
+    Read {
+        /// What was dialled.
+        address: String,
+        /// Why.
+        #[source]
+        source: AnswerError,
+    },
+    /// A token was to go where everybody on the way can read it.
+    #[error("{address} is reached in the clear, and the token would be seen on the way")]
+    TokenInClear {
+        /// What was to be dialled.
+        address: String,
+    },
     /// The guest refused a call.
     #[error("the guest refused the call: {}", serde_json::to_string(refusal).unwrap_or_default())]
     Guest {
@@ -83,10 +102,11 @@ impl ApiError {
     /// `docs/reference/exit-codes.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            ApiError::Address { .. } => exit::USAGE,
-            ApiError::Unreachable { .. } | ApiError::Status { .. } | ApiError::Answer { .. } => {
-                exit::SERVICES
-            }
+            ApiError::Address { .. } | ApiError::TokenInClear { .. } => exit::USAGE,
+            ApiError::Unreachable { .. }
+            | ApiError::Status { .. }
+            | ApiError::Answer { .. }
+            | ApiError::Read { .. } => exit::SERVICES,
             _ => exit::REFUSED,
         }
     }
@@ -98,10 +118,16 @@ impl ApiError {
             ApiError::Unreachable { .. } => {
                 "`casemate local status` shows the services of this machine; `casemate up` starts them".into()
             }
+            ApiError::Refused { problem } if problem.code == "unauthorised" => {
+                "give the token that its operator gave you: --token-file FILE, or CASEMATE_TOKEN_FILE".into()
+            }
+            ApiError::TokenInClear { .. } => {
+                "use https://, or a tunnel that ends at unix:/PATH or http://127.0.0.1:PORT".into()
+            }
             ApiError::Refused { problem } => {
                 problem.hint.clone().unwrap_or_else(|| "`casemate ps` shows what there is".into())
             }
-            ApiError::Status { .. } | ApiError::Answer { .. } => {
+            ApiError::Status { .. } | ApiError::Answer { .. } | ApiError::Read { .. } => {
                 "is this a validator, and of this version? `casemate doctor` compares".into()
             }
             ApiError::Guest { .. } | ApiError::OtherAnswer => {
@@ -112,14 +138,37 @@ impl ApiError {
     }
 }
 
+/// Longest JSON answer that is read, in bytes: a thousand VMs, or the longest roster chain in digits.
+const MAXIMUM_JSON_BYTES: usize = 8 << 20;
+
+/// Longest refusal that is read, in bytes.
+const MAXIMUM_PROBLEM_BYTES: usize = 64 << 10;
+
 impl Validator {
     /// The validator at `address`: `unix:/path`, `http://..` or `https://..`.
     ///
     /// # Errors
     /// [`ApiError::Address`].
     pub fn at(address: &str) -> Result<Self, ApiError> {
+        Self::with_token(address, None)
+    }
+
+    /// As [`Validator::at`]; each request shows the token.
+    ///
+    /// # Errors
+    /// [`ApiError::Address`]; [`ApiError::TokenInClear`] for a token to `http://` elsewhere than on this machine.
+    pub fn with_token(address: &str, token: Option<&Token>) -> Result<Self, ApiError> {
         let bad = || ApiError::Address { found: address.to_owned() };
-        let builder = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).no_proxy();
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if let Some(token) = token {
+            if is_in_clear(address) {
+                return Err(ApiError::TokenInClear { address: address.to_owned() });
+            }
+            builder = builder.default_headers(token.headers());
+        }
         let (builder, base) = match address.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => {
                 (builder.unix_socket(PathBuf::from(path)), "http://casemate".to_owned())
@@ -276,7 +325,7 @@ impl Validator {
             .header(reqwest::header::CONTENT_TYPE, "application/cbor")
             .body(to_cbor(request));
         let response = accepted(&self.address, self.send(request).await?).await?;
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        let bytes = self.bytes(response, agent::MAXIMUM_RESPONSE_BYTES).await?;
         let answer = from_cbor(&bytes, agent::MAXIMUM_RESPONSE_BYTES)
             .map_err(|_| ApiError::Answer { address: self.address.clone() })?;
         match answer {
@@ -300,8 +349,13 @@ impl Validator {
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ApiError> {
         let response = accepted(&self.address, response).await?;
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        let bytes = self.bytes(response, MAXIMUM_JSON_BYTES).await?;
         readable(&bytes).ok_or_else(|| ApiError::Answer { address: self.address.clone() })
+    }
+
+    async fn bytes(&self, response: Response, maximum: usize) -> Result<Vec<u8>, ApiError> {
+        let failed = |source| ApiError::Read { address: self.address.clone(), source };
+        answer::read(response, maximum).await.map_err(failed)
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ApiError {
@@ -314,7 +368,8 @@ async fn accepted(address: &str, response: Response) -> Result<Response, ApiErro
     if status.is_success() {
         return Ok(response);
     }
-    let bytes = response.bytes().await.unwrap_or_default();
+    let read = answer::read(response, MAXIMUM_PROBLEM_BYTES).await;
+    let bytes = read.map_err(|source| ApiError::Read { address: address.to_owned(), source })?;
     Err(match readable(&bytes) {
         Some(problem) => ApiError::Refused { problem },
         None => ApiError::Status { address: address.to_owned(), status: status.as_u16() },
@@ -338,6 +393,14 @@ fn without_controls(value: &mut serde_json::Value) {
         serde_json::Value::Object(fields) => fields.values_mut().for_each(without_controls),
         _ => {}
     }
+}
+
+/// Whether whoever is on the way can read what goes to `address`: `http://` to another machine.
+fn is_in_clear(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("http://") else { return false };
+    let Ok(url) = reqwest::Url::parse(&format!("http://{rest}")) else { return true };
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host != "localhost" && !host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A VM's path. Names that would lead elsewhere name no VM.

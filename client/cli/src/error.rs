@@ -7,6 +7,7 @@ use casemate_crypto::hash::Sha256;
 use casemate_workload::{compose, manifest};
 
 use crate::{
+    answer::AnswerError,
     api::ApiError,
     app::AppError,
     key::KeyError,
@@ -257,29 +258,24 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
-    /// A website's evidence is too large.
-    #[error("{url} has more than {maximum} bytes")]
-    SiteTooLarge {
+    /// A website's answer is too long, or broke off.
+    #[error("{url} {source}")]
+    SiteAnswer {
         /// Its evidence's address.
         url: String,
-        /// Limit.
-        maximum: usize,
-    },
-    /// A file begins like no kind of evidence.
-    #[error("{path} is neither an evidence bundle nor an SEV-SNP report, certificate or revocation list", path = path.display())]
-    UnknownEvidence {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file begins like an evidence bundle, and is none.
-    #[error("{path}: {source}", path = path.display())]
-    NotEvidence {
-        /// The file.
-        path: PathBuf,
         /// Why.
         #[source]
-        source: Box<casemate_evidence::bundle::BundleError>,
+        source: AnswerError,
     },
+    /// No token in the file that should hold it.
+    #[error("{path} holds no token: expected one line of 1 to 4096 visible ASCII characters", path = path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What somebody named cannot be judged.
+    #[error(transparent)]
+    Intake(#[from] casemate_intake::Error),
     /// A file begins like an SEV-SNP report, and is none.
     #[error("{path} is no SEV-SNP report: {source}", path = path.display())]
     NotReport {
@@ -288,6 +284,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: Box<casemate_evidence::snp::ReportError>,
+    },
+    /// A file begins like a quote, and is none.
+    #[error("{path} is no quote: {source}", path = path.display())]
+    NotQuote {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_evidence::intel::QuoteError>,
     },
     /// A file with a certificate or revocation list that cannot be read.
     #[error("{path}: {source}", path = path.display())]
@@ -311,11 +316,21 @@ pub enum Error {
         #[source]
         source: Box<casemate_endorse::Error>,
     },
+    /// A verdict has no check of this name.
+    #[error("no check is called '{found}'")]
+    UnknownCode {
+        /// What was given.
+        found: String,
+        /// Checks with similar names.
+        similar: Vec<casemate_verify::Code>,
+    },
     /// Evidence was to be kept as if it endorsed some.
-    #[error("{path} is a report: it is endorsed and endorses nothing", path = path.display())]
+    #[error("{path} is no certificate and no list ({kind}): nothing that is kept here", path = path.display())]
     NotEndorsement {
         /// The file.
         path: PathBuf,
+        /// What it is.
+        kind: casemate_intake::Kind,
     },
     /// Certificates that were given.
     #[error("the certificates cannot be read: {source}")]
@@ -337,20 +352,23 @@ impl Error {
             | Error::NoComposeFile { .. }
             | Error::DotEnv { .. }
             | Error::SecretsMissing { .. } => exit::PROJECT,
+            Error::Intake(error) if is_misuse(error) => exit::USAGE,
             Error::Key(_) | Error::App(_) => exit::OWNER,
             Error::Api(error) => error.exit_code(),
-            Error::Local(_) | Error::Site { .. } | Error::SiteTooLarge { .. } => exit::SERVICES,
+            Error::Local(_) | Error::Site { .. } | Error::SiteAnswer { .. } => exit::SERVICES,
             Error::Session(SessionError::Denied { .. }) => exit::REFUSED,
             Error::Session(_)
-            | Error::UnknownEvidence { .. }
-            | Error::NotEvidence { .. }
+            | Error::Intake(_)
             | Error::NotReport { .. }
+            | Error::NotQuote { .. }
             | Error::Unreadable { .. }
             | Error::Certificates { .. }
             | Error::NotConfirmed { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
             Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
             Error::VmName { .. }
+            | Error::Token { .. }
+            | Error::UnknownCode { .. }
             | Error::NothingPublished { .. }
             | Error::NotEndorsement { .. }
             | Error::NotApplicationData { .. }
@@ -422,6 +440,7 @@ impl Error {
             Error::OtherWorkload { name, .. } => {
                 format!("`casemate down {name}` first, or undo the change to the compose file or lock")
             }
+            Error::Token { .. } => "write what the validator's operator gave you into it".into(),
             Error::NothingPublished { .. } => "name a service that has `ports:`".into(),
             Error::VmName { .. } => "give another one: --name".into(),
             Error::Guest { hint, .. } => {
@@ -436,20 +455,32 @@ impl Error {
             Error::ApplicationDataElsewhere { .. } => {
                 "have the service ask for evidence, and give the file with its answer".into()
             }
-            Error::Site { .. } | Error::SiteTooLarge { .. } => {
+            Error::Site { .. } | Error::SiteAnswer { .. } => {
                 "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()
             }
-            Error::UnknownEvidence { .. } | Error::NotEvidence { .. } => "give a bundle that a guest made, or a raw report of 1184 bytes".into(),
+            Error::Intake(error) => error.hint().into(),
+            Error::NotQuote { .. } => "was it cut on its way, or encoded?".into(),
             Error::NotReport { .. } => "was it cut on its way, or encoded? A report has 1184 bytes".into(),
             Error::Unreadable { .. } => "give one certificate in DER, a chain in PEM, or a revocation list in DER".into(),
             Error::NothingToVerify { .. } => {
                 "`casemate inspect` shows what it says; with a report it serves as --leaf or --chain".into()
             }
             Error::Endorsements { source } => endorsements_hint(source).into(),
-            Error::NotEndorsement { .. } => "`casemate endorsements fetch` fetches what endorses it".into(),
+            Error::UnknownCode { similar, .. } if !similar.is_empty() => {
+                let names: Vec<&str> = similar.iter().take(5).map(|code| code.as_str()).collect();
+                format!("similar: {}", names.join(", "))
+            }
+            Error::UnknownCode { .. } => "`casemate explain` lists all checks".into(),
+            Error::NotEndorsement { .. } => "`casemate endorsements fetch` fetches what endorses a report".into(),
             Error::Certificates { .. } => "the leaf is DER, the chain PEM: intermediate first, then root".into(),
         }
     }
+}
+
+/// Whether the files are sound, and are not what was asked for.
+fn is_misuse(error: &casemate_intake::Error) -> bool {
+    use casemate_intake::Error as E;
+    matches!(error, E::TooMany { .. } | E::Twice { .. } | E::NoEvidence { .. })
 }
 
 /// `; the validator says of seat 2: ...` for each.
@@ -565,5 +596,9 @@ fn key_hint(error: &KeyError) -> &'static str {
         KeyError::NoTerminal => "set CASEMATE_KEY_PASSPHRASE, or run a command on a terminal once",
         KeyError::Differ => "type the same passphrase twice",
         KeyError::TooShort { .. } => "choose a longer one",
+        KeyError::ResultKey { .. } => "`casemate key create --for-results FILE` makes one",
+        KeyError::ResultKeyExists { .. } => {
+            "name a new file; results that it signed can be checked with it only"
+        }
     }
 }

@@ -11,11 +11,12 @@ use crate::Error;
 
 /// Reads a file of at most `maximum_bytes`.
 pub fn read(path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
-    let size = fs::metadata(path).map_err(|source| error("read", path, source))?.len();
+    let file = fs::File::open(path).map_err(|source| error("read", path, source))?;
+    let size = file.metadata().map_err(|source| error("read", path, source))?.len();
     if size > maximum_bytes {
         return Err(Error::FileTooLarge { path: path.to_owned(), found: size, maximum: maximum_bytes });
     }
-    fs::read(path).map_err(|source| error("read", path, source))
+    read_from(file, path, maximum_bytes)
 }
 
 /// Reads a file of at most `maximum_bytes`, or standard input where the path is `-`.
@@ -23,8 +24,13 @@ pub fn read_input(path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
     if path.as_os_str() != "-" {
         return read(path, maximum_bytes);
     }
+    read_from(io::stdin().lock(), path, maximum_bytes)
+}
+
+/// Reads what has no length, or one that does not hold: a pipe, a device, a file that grows.
+fn read_from(source: impl io::Read, path: &Path, maximum_bytes: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    let limited = io::stdin().lock().take(maximum_bytes + 1).read_to_end(&mut bytes);
+    let limited = source.take(maximum_bytes + 1).read_to_end(&mut bytes);
     let found = limited.map_err(|source| error("read", path, source))? as u64;
     if found > maximum_bytes {
         return Err(Error::FileTooLarge { path: path.to_owned(), found, maximum: maximum_bytes });
@@ -48,6 +54,17 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         make_private_folder(folder)?;
     }
     replace(path, bytes, 0o600)
+}
+
+/// Writes a new file that its owner only can read; whether there was none before.
+pub fn write_new_private(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match file {
+        Err(found) if found.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other.map_err(|source| error("write", path, source))?,
+    };
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| error("write", path, source))?;
+    Ok(true)
 }
 
 /// Makes a folder that only its owner can enter, and those above it.

@@ -4,7 +4,7 @@
 //! that the passphrase gives may wait in a 0600 file for eight hours, so that it is asked once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -47,6 +47,18 @@ pub enum KeyError {
     /// Two different passphrases were typed.
     #[error("the two passphrases differ")]
     Differ,
+    /// A file that should hold a key for results.
+    #[error("{path} holds no P-256 private key: expected PKCS#8 in PEM, unencrypted", path = path.display())]
+    ResultKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key for results was to be made where a file is.
+    #[error("{path} is there already", path = path.display())]
+    ResultKeyExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Too short.
     #[error("the passphrase has {found} characters, at least {MINIMUM_PASSPHRASE} are needed")]
     TooShort {

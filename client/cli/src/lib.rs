@@ -16,12 +16,14 @@
 //! It decides nothing about evidence: `casemate-verify` does.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod api;
 pub mod app;
 pub mod application_data;
 pub mod clock;
 pub mod commands;
 pub mod deployment;
+pub mod ear;
 pub mod endorsements;
 mod error;
 pub mod evidence;
@@ -38,5 +40,6 @@ pub mod policy;
 pub mod project;
 pub mod random;
 pub mod session;
+pub mod token;
 
 pub use error::{Error, exit};

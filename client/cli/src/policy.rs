@@ -53,7 +53,11 @@ impl PolicyFile {
         Ok(file)
     }
 
-    fn parse(path: &Path, text: String) -> Result<Self, Error> {
+    /// The policy in `text`, which stands at `path` or would.
+    ///
+    /// # Errors
+    /// [`Error::Policy`].
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, Error> {
         match Policy::parse(&text) {
             Ok(policy) => Ok(PolicyFile { path: path.to_owned(), text, policy }),
             Err(source) => Err(Error::Policy { path: path.to_owned(), source: Box::new(source) }),

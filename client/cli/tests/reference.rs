@@ -5,6 +5,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use casemate_cli::{commands::Cli, exit};
+use casemate_verify::Code;
 use clap::{Command, CommandFactory as _};
 
 #[test]
@@ -37,6 +38,37 @@ fn every_exit_code_is_listed() {
     }
     text.push('\n');
     compare("exit-codes.md", "codes", &text);
+}
+
+#[test]
+fn every_check_of_a_verdict_is_listed() {
+    let mut text = String::from("\n| Code | Holds if | From | If it fails |\n|---|---|---|---|\n");
+    for &code in Code::ALL {
+        let found = code.explanation();
+        let reason = found.reason.map_or_else(String::new, |reason| format!(" *{reason}*"));
+        let _ =
+            writeln!(text, "| `{code}` | {}{reason} | {} | {} |", found.meaning, found.source, found.remedy);
+    }
+    text.push('\n');
+    compare("checks.md", "checks", &text);
+}
+
+#[test]
+fn checks_come_from_documents_that_exist_and_pages_name_checks_that_exist() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for code in Code::ALL {
+        let source = code.explanation().source;
+        assert!(!source.starts_with("docs/") || root.join(source).is_file(), "{code}: {source}");
+    }
+    let page = std::fs::read_to_string(root.join("docs/reference/verdict.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.contains('.')).collect();
+    let families = ["snp.", "tdx.", "intel.", "policy.", "caller.", "bundle."];
+    let codes = named.iter().filter(|word| families.iter().any(|family| word.starts_with(family)));
+    let codes: Vec<&str> = codes.copied().filter(|word| !families.contains(word)).collect();
+    assert!(codes.len() >= 5, "{codes:?}");
+    for code in codes {
+        assert!(Code::ALL.iter().any(|known| known.as_str() == code), "verdict.md names {code}");
+    }
 }
 
 #[track_caller]

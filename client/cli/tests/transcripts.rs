@@ -1,58 +1,10 @@
 //! What does a person see, to the letter?
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+mod scene;
 
-/// A scratch home and project folder.
-struct Scene {
-    folder: tempfile::TempDir,
-}
+use std::path::Path;
 
-impl Scene {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("app")).unwrap();
-        Scene { folder }
-    }
-
-    fn app(&self) -> std::path::PathBuf {
-        self.folder.path().join("app")
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.app().join(name), text).unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.run_with(arguments, &[])
-    }
-
-    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_casemate"))
-            .args(arguments)
-            .current_dir(self.app())
-            .env_clear()
-            .env("CASEMATE_HOME", self.folder.path().join("home"))
-            .envs(environment.iter().copied())
-            .output()
-            .unwrap()
-    }
-
-    /// stderr with scratch paths replaced, and the exit code.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, expected: &str) {
-        let output = self.run(arguments);
-        let said = self.plain(&output.stderr);
-        assert_eq!((output.status.code(), said.as_str()), (Some(code), expected), "{arguments:?}");
-        assert!(output.stdout.is_empty(), "a failure says nothing on stdout");
-    }
-
-    fn plain(&self, bytes: &[u8]) -> String {
-        String::from_utf8_lossy(bytes).replace(&self.folder.path().display().to_string(), "SCRATCH")
-    }
-}
+use scene::Scene;
 
 /// Writes an OCI layout of one layer with one file.
 fn layout(folder: &Path, content: &str) {
@@ -200,7 +152,7 @@ fn the_owner_key_is_made_once_and_opens_with_its_passphrase_only() {
     let shown = scene.run(&["key", "show"]);
     assert_eq!(shown.stdout, made.stdout);
     assert_eq!(shown.stdout.len(), 129);
-    let stored = std::fs::read_to_string(scene.folder.path().join("home/keys/owner.toml")).unwrap();
+    let stored = std::fs::read_to_string(scene.home().join("keys/owner.toml")).unwrap();
     assert!(!stored.contains("correct horse"));
 }
 
@@ -257,8 +209,8 @@ fn what_a_report_says_is_shown_and_marked_as_unverified() {
     scene.fails(
         &["endorsements", "import", "report.bin", "--offline"],
         2,
-        "error: report.bin is a report: it is endorsed and endorses nothing\nhint: `casemate endorsements fetch` \
-         fetches what endorses it\n",
+        "error: report.bin is no certificate and no list (SEV-SNP report): nothing that is kept here\nhint: \
+         `casemate endorsements fetch` fetches what endorses a report\n",
     );
     scene.write("cut", "");
     std::fs::write(scene.app().join("cut"), &report()[..100]).unwrap();
@@ -292,5 +244,40 @@ fn a_file_that_is_no_evidence_is_refused() {
     scene.write("evidence", "nothing");
     let output = scene.run(&["verify", "evidence"]);
     assert_eq!(output.status.code(), Some(4));
-    assert!(scene.plain(&output.stderr).starts_with("error: evidence is neither an evidence bundle nor"));
+    assert!(
+        scene.plain(&output.stderr).starts_with("error: evidence is no evidence, certificate or list that")
+    );
+}
+
+#[test]
+fn a_check_is_explained_by_its_code() {
+    let scene = Scene::new();
+    let output = scene.run(&["explain", "policy.minimum_tcb.microcode"]);
+    assert!(output.status.success(), "{}", scene.plain(&output.stderr));
+    assert_eq!(
+        scene.plain(&output.stdout),
+        "policy.minimum_tcb.microcode  (microcode)\n  The version of the microcode is not lower than the policy's \
+         floor for this design, now and at\n  launch.\n  If not: AMD-SB-3019 (EntrySign): reports of older microcode \
+         can be forged.\n  From: AMD 56860, SEV-SNP Firmware ABI, TCB_VERSION; AMD's security bulletins\n  To do: have \
+         the guest or its machine changed to what the policy demands; if the difference is\n  meant, change \
+         `minimum_tcb.microcode` in the policy\n"
+    );
+    let all = scene.run(&["explain", "--json"]);
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!(all.len(), casemate_verify::Code::ALL.len());
+    let family = scene.run(&["explain", "caller.session", "--json"]);
+    let family: Vec<serde_json::Value> = serde_json::from_slice(&family.stdout).unwrap();
+    assert!(
+        family.len() > 5 && family.iter().all(|row| row["code"].as_str().unwrap().starts_with("caller."))
+    );
+    scene.fails(
+        &["explain", "snp.microcode"],
+        2,
+        "error: no check is called 'snp.microcode'\nhint: similar: policy.minimum_tcb.microcode\n",
+    );
+    scene.fails(
+        &["explain", "nothing"],
+        2,
+        "error: no check is called 'nothing'\nhint: `casemate explain` lists all checks\n",
+    );
 }

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use casemate_endorse::{Etiquette, KeyServer};
 use casemate_evidence::snp::Leaf;
 use casemate_evidence::x509::Certificate;
@@ -215,6 +216,7 @@ fn verifies(scene: &Scene, vector: &Vector) {
         let verdict = scene.verify(vector, &scene.asks_for_nothing, at).answer(4);
         assert_eq!(failed(&verdict), ["snp.certificate_time"], "{} at {at}", vector.name);
     }
+    claims_no_more_than_was_established(scene, vector, window.middle());
     // A note such as "a policy that requires VMPL 0 must reject it".
     let vmpl = &vector.json["fields"]["vmpl"];
     let verdict = scene.verify(vector, &scene.asks_for_vmpl_0, window.middle());
@@ -428,6 +430,28 @@ struct Scene {
     recommended: PathBuf,
 }
 
+/// Recorded evidence answers nobody, and no image or workload was expected.
+fn claims_no_more_than_was_established(scene: &Scene, vector: &Vector, at: u64) {
+    let key = scene.folder.path().join("results.pem").display().to_string();
+    if !Path::new(&key).exists() {
+        scene
+            .run(&["key".to_owned(), "create".to_owned(), "--for-results".to_owned(), key.clone()])
+            .answer(0);
+    }
+    let policy = &scene.asks_for_nothing;
+    let ended = scene.verify_and(vector, policy, at, &["--ear".to_owned(), key]);
+    assert_eq!(ended.code, 0, "{}: {}", vector.name, ended.stderr);
+    let token = String::from_utf8(ended.stdout).expect("a JWT is text");
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("three parts")).expect("base64url");
+    let claims: Value = serde_json::from_slice(&payload).expect("JSON");
+    let guest = &claims["submods"]["guest"];
+    assert_eq!(guest["ear.status"], "none", "{}", vector.name);
+    let claimed = &guest["ear.trustworthiness-vector"];
+    assert_eq!(claimed["executables"], 0, "{}", vector.name);
+    // No list of revoked certificates came along.
+    assert_eq!(claimed["hardware"], 0, "{}", vector.name);
+}
+
 /// How a command ended.
 struct Ended {
     code: i32,
@@ -475,9 +499,13 @@ impl Scene {
 
     /// `casemate verify` of the vector's report with its certificates, at `at` seconds since 1970.
     fn verify(&self, vector: &Vector, policy: &Path, at: u64) -> Ended {
+        self.verify_and(vector, policy, at, &[])
+    }
+
+    fn verify_and(&self, vector: &Vector, policy: &Path, at: u64, more: &[String]) -> Ended {
         let file = |path: PathBuf| path.display().to_string();
         let leaf = vector.leaf().unwrap_or_else(|| panic!("{}: no leaf certificate", vector.name));
-        self.run(&[
+        let arguments = [
             "verify".to_owned(),
             file(vector.folder.join("report.bin")),
             "--leaf".to_owned(),
@@ -488,7 +516,8 @@ impl Scene {
             file(policy.to_owned()),
             "--at".to_owned(),
             casemate_cli::clock::utc(at * 1000),
-        ])
+        ];
+        self.run(&[&arguments[..], more].concat())
     }
 }
 

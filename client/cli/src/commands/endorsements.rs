@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use casemate_endorse::{Item, OfflineBundle, PlatformCollateral};
 use casemate_evidence::{
-    bundle::Bundle,
     intel::{EvaluationNumbers, TcbInfo},
     snp::{Product, Report},
     x509::{Certificate, RevocationList},
 };
+use casemate_intake::{Content, File};
 use casemate_verify::snp::Endorsements;
 use serde_json::{Value, json};
 
@@ -17,8 +17,7 @@ use crate::{
     clock::{self, Moment},
     commands::{Context, inspect},
     endorsements::{azure_host, failed},
-    evidence::Evidence,
-    exit, files,
+    evidence, exit, files,
     output::{size, table},
 };
 
@@ -70,7 +69,7 @@ enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// [`Error::Endorsements`], [`Error::File`], [`Error::UnknownEvidence`], [`Error::Unreadable`].
+/// [`Error::Endorsements`], [`Error::File`], [`Error::Intake`].
 pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     match arguments.command {
         Command::Fetch { files, product, azure_host, at } => {
@@ -94,7 +93,7 @@ async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_m
         step.done(&format!("ARK, ASK and revocation list of {product}"));
     }
     for path in files {
-        let bundle = read_evidence(path)?;
+        let bundle = evidence::sort(std::slice::from_ref(path))?.bundle;
         if bundle.tdx_quote().is_some() || bundle.sgx_quote().is_some() {
             let step = context.output.long_step("Fetching", &format!("collateral of {}", path.display()));
             cache.complete(bundle, now_ms).await.map_err(failed)?;
@@ -117,16 +116,6 @@ async fn fetch_from_azure_host(context: &Context, now_ms: u64) -> Result<(), Err
     let keys = cache.fetch_from_azure_host(&azure_host()?, now_ms).await.map_err(failed)?;
     step.done(&keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     Ok(())
-}
-
-fn read_evidence(path: &Path) -> Result<Bundle, Error> {
-    let unknown = || Error::UnknownEvidence { path: path.to_owned() };
-    let bytes = files::read_input(path, Evidence::MAXIMUM_LEN as u64)?;
-    match Evidence::recognise(bytes).ok_or_else(unknown)?.into_bundle() {
-        Ok(Some(bundle)) => Ok(bundle),
-        Ok(None) => Err(Error::NothingToVerify { path: path.to_owned() }),
-        Err(source) => Err(Error::NotEvidence { path: path.to_owned(), source: Box::new(source) }),
-    }
 }
 
 fn export(context: &Context, file: &Path) -> Result<u8, Error> {
@@ -180,15 +169,10 @@ fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
     if let Ok(bundle) = OfflineBundle::parse(&bytes) {
         return Ok(bundle.items().to_vec());
     }
-    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source: Box::new(source) };
-    match Evidence::recognise(bytes).ok_or_else(|| Error::UnknownEvidence { path: path.to_owned() })? {
-        Evidence::Certificates(certificates) => {
-            Ok(certificates.map_err(unreadable)?.iter().map(Item::amd_certificate).collect())
-        }
-        Evidence::RevocationList(list) => Ok(vec![Item::AmdRevocationList(list.as_der().to_vec().into())]),
-        Evidence::Bundle(bundle) => {
-            let bundle = bundle
-                .map_err(|source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) })?;
+    match Content::read(&File { name: &path.display().to_string(), bytes: &bytes })? {
+        Content::Certificates(certificates) => Ok(certificates.iter().map(Item::amd_certificate).collect()),
+        Content::RevocationList(list) => Ok(vec![Item::AmdRevocationList(list.as_der().to_vec().into())]),
+        Content::Bundle(bundle) => {
             let carried = Endorsements::from_bundle(&bundle)
                 .map_err(|source| Error::Certificates { source: Box::new(source) })?;
             let chain =
@@ -200,7 +184,7 @@ fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
             items.extend(PlatformCollateral::from_bundle(&bundle).map(Item::IntelCollateral));
             Ok(items)
         }
-        Evidence::SnpReport(_) | Evidence::Quote(_) => Err(Error::NotEndorsement { path: path.to_owned() }),
+        other => Err(Error::NotEndorsement { path: path.to_owned(), kind: other.kind() }),
     }
 }
 

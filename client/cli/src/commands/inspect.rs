@@ -5,44 +5,44 @@ use std::path::{Path, PathBuf};
 use casemate_crypto::hash::sha256;
 use casemate_evidence::{
     bundle::{Bundle, Item},
+    intel::{Body, Quote},
+    sgx,
     snp::{Leaf, Report, SigningKeyKind},
+    tdx,
     x509::{Certificate, RevocationList},
 };
+use casemate_intake::Content;
+use casemate_verify::intel::Collateral;
 use serde_json::{Value, json};
 
-use crate::{Error, clock, commands::Context, evidence::Evidence, exit, files};
+use crate::{Error, clock, commands::Context, evidence, exit};
 
 /// Show every field of evidence or of a certificate, without judging it
 ///
 /// What is shown is what the bytes say, whoever wrote them; `casemate verify` tells whether it is true.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A file, or - for standard input: an evidence bundle, an SEV-SNP report, certificates (DER or PEM) or a
-    /// revocation list (DER)
+    /// A file, or - for standard input: an evidence bundle, an SEV-SNP report, a TDX or SGX quote, certificates, a
+    /// revocation list, or Intel's collateral; also as hexadecimal or base64 text
     file: PathBuf,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::UnknownEvidence`], [`Error::NotEvidence`], [`Error::NotReport`],
-/// [`Error::Certificates`].
+/// [`Error::File`], [`Error::Intake`], [`Error::NotReport`], [`Error::NotQuote`].
 pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let path = &arguments.file;
-    let bytes = files::read_input(path, Evidence::MAXIMUM_LEN as u64)?;
-    let unknown = || Error::UnknownEvidence { path: path.to_owned() };
-    let found = match Evidence::recognise(bytes).ok_or_else(unknown)? {
-        Evidence::SnpReport(bytes) => report(path, &bytes)?,
-        Evidence::Quote(quote) => show(path, &quote)?,
-        Evidence::Bundle(bundle) => {
-            let refused = |source| Error::NotEvidence { path: path.to_owned(), source: Box::new(source) };
-            json!({ "kind": "evidence-bundle", "items": items(path, bundle.map_err(refused)?.as_ref())? })
-        }
-        Evidence::Certificates(certificates) => {
-            let certificates = certificates.map_err(|source| unreadable(path, source))?;
+    let found = match evidence::read(path)? {
+        Content::SnpReport(bytes) => report(path, &bytes)?,
+        Content::TdxQuote(bytes) | Content::SgxQuote(bytes) => quote(path, &bytes)?,
+        Content::Bundle(bundle) => json!({ "kind": "evidence-bundle", "items": items(path, &bundle)? }),
+        Content::Certificates(certificates) => {
             json!({ "kind": "certificates", "certificates": certificates.iter().map(certificate).collect::<Vec<_>>() })
         }
-        Evidence::RevocationList(list) => revocation_list(&list),
+        Content::RevocationList(list) => revocation_list(&list),
+        Content::IntelCollateral(found) => collateral(&found),
+        other => json!({ "kind": other.kind() }),
     };
     context.output.answer(&found, || {
         let mut fields = Vec::new();
@@ -90,6 +90,63 @@ fn report(path: &Path, bytes: &[u8]) -> Result<Value, Error> {
     Ok(json!({ "kind": "snp-report", "report": Report::parse(bytes).map_err(refused)? }))
 }
 
+fn quote(path: &Path, bytes: &[u8]) -> Result<Value, Error> {
+    let refused = |source| Error::NotQuote { path: path.to_owned(), source: Box::new(source) };
+    let quote = Quote::parse(bytes).map_err(refused)?;
+    Ok(match quote.body() {
+        Body::Tdx(report) => json!({ "kind": "tdx-quote", "report": trust_domain(report) }),
+        Body::Sgx(report) => json!({ "kind": "sgx-quote", "report": enclave(report) }),
+    })
+}
+
+fn trust_domain(report: &tdx::Report) -> Value {
+    json!({
+        "tee_tcb_svn": report.tee_tcb_svn(),
+        "mr_seam": report.mr_seam(),
+        "mr_signer_seam": report.mr_signer_seam(),
+        "seam_attributes": hex::encode(report.seam_attributes()),
+        "td_attributes": report.td_attributes(),
+        "xfam": report.xfam(),
+        "mr_td": report.mr_td(),
+        "mr_config_id": hex::encode(report.mr_config_id()),
+        "mr_owner": hex::encode(report.mr_owner()),
+        "mr_owner_config": hex::encode(report.mr_owner_config()),
+        "rtmr": (0..4).map(|index| report.rtmr(index)).collect::<Vec<_>>(),
+        "report_data": report.report_data(),
+        "service_td": report.service_td(),
+    })
+}
+
+fn enclave(report: &sgx::Report) -> Value {
+    json!({
+        "cpu_svn": hex::encode(report.cpu_svn()),
+        "misc_select": hex::encode(report.misc_select()),
+        "attributes": report.attributes(),
+        "mr_enclave": report.mr_enclave(),
+        "mr_signer": report.mr_signer(),
+        "config_id": hex::encode(report.config_id()),
+        "config_svn": report.config_svn(),
+        "isv_prod_id": report.isv_prod_id(),
+        "isv_svn": report.isv_svn(),
+        "isv_family_id": hex::encode(report.isv_family_id()),
+        "isv_ext_prod_id": hex::encode(report.isv_ext_prod_id()),
+        "report_data": report.report_data(),
+    })
+}
+
+/// What Intel publishes of a platform, as far as it tells which and when.
+fn collateral(found: &Collateral) -> Value {
+    json!({
+        "kind": "intel-collateral",
+        "root": certificate(&found.root),
+        "tcb_info_signer": certificate(&found.tcb_info_signer),
+        "qe_identity_signer": certificate(&found.qe_identity_signer),
+        "root_revocation_list": revocation_list(&found.root_revocation_list),
+        "pck_revocation_list": revocation_list(&found.pck_revocation_list),
+        "pck_chain": found.pck_chain.iter().map(certificate).collect::<Vec<_>>(),
+    })
+}
+
 /// A revocation list, as data.
 pub fn revocation_list(list: &RevocationList) -> Value {
     json!({
@@ -113,6 +170,7 @@ fn show(path: &Path, item: &Item) -> Result<Value, Error> {
     };
     Ok(match item {
         Item::SnpReport(bytes) => report(path, bytes)?,
+        Item::TdxQuote(bytes) | Item::SgxQuote(bytes) => quote(path, bytes)?,
         Item::SnpCertificates(chain) => {
             let chain = [&chain.leaf, &chain.intermediate, &chain.root].map(|bytes| der(bytes));
             let [leaf, intermediate, root] = chain;

@@ -130,7 +130,11 @@ fn validator_for(context: &Context, name: &str) -> Result<Validator, Error> {
     }
 }
 
-async fn settle(validator: &Validator, name: &str, states: &[&str]) -> Result<String, Error> {
+/// Waits until a VM has one of these states.
+///
+/// # Errors
+/// [`Error::GuestLate`], [`Error::Api`].
+pub(crate) async fn settle(validator: &Validator, name: &str, states: &[&str]) -> Result<String, Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let vm = validator.vm(name).await?;

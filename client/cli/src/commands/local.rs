@@ -1,6 +1,13 @@
 //! How are the services of this machine?
 
-use crate::{Error, commands::Context, exit, local, output};
+use casemate_api::validator::Vm;
+use serde::Serialize;
+
+use crate::{
+    Error,
+    commands::{Context, lifecycle},
+    exit, local, output,
+};
 
 /// The services of this machine, which `up` starts when no validator is named
 #[derive(Debug, clap::Args)]
@@ -15,8 +22,15 @@ enum Command {
     Status,
     /// Start the services and leave them running
     Start,
-    /// Stop the services; VMs stop with them
-    Stop,
+    /// Stop the services; VMs go on without them, unless --vms
+    ///
+    /// A VM needs no service while it runs. The services find it again when they start, at the latest with the
+    /// next `casemate up`.
+    Stop {
+        /// Stop the VMs of this machine first, in order; their volumes stay
+        #[arg(long)]
+        vms: bool,
+    },
     /// Run the services in this process until it is stopped
     #[command(hide = true)]
     Run,
@@ -33,12 +47,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
             local::supervisor::run(home).await?;
             return Ok(exit::DONE);
         }
-        Command::Stop => {
-            let step = context.output.long_step("Stopping", "services of this machine");
-            let ran = local::stop(home).await?;
-            step.done(if ran { "services stopped" } else { "nothing was running" });
-            return Ok(exit::DONE);
-        }
+        Command::Stop { vms } => return stop(context, vms).await,
         Command::Start => {
             local::start(home).await?;
         }
@@ -66,4 +75,61 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         format!("{supervisor}\n{}", output::table(&["SERVICE", "STATE", "ADDRESS", "LOG"], &rows))
     });
     Ok(if well { exit::DONE } else { exit::SERVICES })
+}
+
+/// What `stop --json` prints.
+#[derive(Debug, Serialize)]
+struct Stopped {
+    /// Whether any service ran.
+    services_stopped: bool,
+    /// VMs that were stopped.
+    vms_stopped: Vec<String>,
+    /// VMs that go on; null if no validator could be asked.
+    vms_running: Option<Vec<String>>,
+}
+
+async fn stop(context: &Context, with_vms: bool) -> Result<u8, Error> {
+    let (home, output) = (&context.home, context.output);
+    let validator = local::validator_if_running(home)?;
+    let mut answers = validator.is_well().await;
+    if with_vms && !answers && local::state(home, "validator").exists() {
+        // VMs that earlier services left running are theirs to stop.
+        local::start(home).await?;
+        answers = true;
+    }
+    let mut stopped = Stopped { services_stopped: false, vms_stopped: Vec::new(), vms_running: None };
+    if with_vms && answers {
+        let running: Vec<Vm> = validator.vms().await?.into_iter().filter(is_running).collect();
+        for vm in &running {
+            validator.order(&vm.id, "stop").await?;
+        }
+        for vm in running {
+            let step = output.long_step("Stopping", &vm.spec.name);
+            let state = lifecycle::settle(&validator, &vm.id, &["stopped", "failed"]).await?;
+            step.done(&format!("{} is {state}", vm.spec.name));
+            stopped.vms_stopped.push(vm.spec.name);
+        }
+    }
+    if answers {
+        // A validator that cannot tell is stopped nevertheless.
+        let vms = validator.vms().await.ok();
+        stopped.vms_running =
+            vms.map(|vms| vms.into_iter().filter(is_running).map(|vm| vm.spec.name).collect());
+    }
+    let step = output.long_step("Stopping", "services of this machine");
+    stopped.services_stopped = local::stop(home).await?;
+    step.done(if stopped.services_stopped { "services stopped" } else { "no services were running" });
+    if let Some(names) = stopped.vms_running.as_ref().filter(|names| !names.is_empty()) {
+        let verb = if names.len() == 1 { "goes on" } else { "go on" };
+        output.step(
+            "VMs",
+            &format!("{} {verb}; `casemate local stop --vms` stops VMs as well", names.join(", ")),
+        );
+    }
+    output.answer(&stopped, String::new);
+    Ok(exit::DONE)
+}
+
+fn is_running(vm: &Vm) -> bool {
+    matches!(vm.state.as_str(), "starting" | "running" | "stopping")
 }

@@ -4,6 +4,7 @@ pub mod completions;
 pub mod doctor;
 pub mod endorsements;
 pub mod exec;
+pub mod explain;
 pub mod image;
 pub mod inspect;
 pub mod key;
@@ -18,13 +19,15 @@ pub mod ps;
 pub mod up;
 pub mod verify;
 
+use std::path::PathBuf;
+
 use casemate_api::agent::{self, OwnerReply};
 use casemate_endorse::Cache;
 use clap::{Parser, Subcommand};
 
 use crate::{
     Error, api::Validator, app::App, clock, deployment::Deployment, endorsements::complete_bytes, home::Home,
-    output::Output, policy::PolicyFile, session::Question,
+    output::Output, policy::PolicyFile, session::Question, token::Token,
 };
 
 /// Runs a compose app in a confidential VM on a machine you need not trust, and checks that it did.
@@ -42,6 +45,10 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_VALIDATOR", hide_env_values = true)]
     #[arg(value_name = "ADDRESS")]
     pub validator: Option<String>,
+    /// File with the token that a validator named with --validator, now or when the VM was made, asks for
+    #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_TOKEN_FILE", hide_env_values = true)]
+    #[arg(value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Where certificates come from
     #[command(flatten)]
     pub endorsements: crate::endorsements::Options,
@@ -60,6 +67,7 @@ pub enum Command {
     Up(up::Arguments),
     Ps(ps::Arguments),
     Verify(verify::Arguments),
+    Explain(explain::Arguments),
     Inspect(inspect::Arguments),
     Logs(logs::Arguments),
     Exec(exec::Arguments),
@@ -86,6 +94,8 @@ pub struct Context {
     pub home: Home,
     /// `--validator`.
     pub validator: Option<String>,
+    /// `--token-file`.
+    pub token_file: Option<PathBuf>,
     /// `--offline`, `--key-server`.
     pub endorsements: crate::endorsements::Options,
 }
@@ -105,9 +115,18 @@ impl Context {
     /// [`Error::Api`].
     pub fn validator(&self) -> Result<Validator, Error> {
         match &self.validator {
-            Some(address) => Ok(Validator::at(address)?),
+            Some(address) => self.named_validator(address),
             None => crate::local::validator_if_running(&self.home),
         }
+    }
+
+    /// A validator that somebody named: it alone is shown the token.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Token`].
+    pub fn named_validator(&self, address: &str) -> Result<Validator, Error> {
+        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        Ok(Validator::with_token(address, token.as_ref())?)
     }
 }
 
@@ -121,12 +140,14 @@ impl Cli {
             output: Output::new(self.json, self.quiet),
             home: Home::open()?,
             validator: self.validator,
+            token_file: self.token_file,
             endorsements: self.endorsements,
         };
         match self.command {
             Command::Up(arguments) => up::run(&context, arguments).await,
             Command::Ps(arguments) => ps::run(&context, arguments).await,
             Command::Verify(arguments) => verify::run(&context, arguments).await,
+            Command::Explain(arguments) => explain::run(&context, arguments),
             Command::Inspect(arguments) => inspect::run(&context, arguments),
             Command::Logs(arguments) => logs::run(&context, arguments).await,
             Command::Exec(arguments) => exec::run(&context, arguments).await,

@@ -120,7 +120,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
 
     let images = resolve_images(context, &mut project).await?;
     let validator = match &context.validator {
-        Some(address) => Validator::at(address)?,
+        Some(address) => context.named_validator(address)?,
         None => {
             let step = output.long_step("Services", "starting kms, hostd and validator");
             let validator = local::validator(home).await?;
@@ -193,7 +193,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let appraised = ask(context, &validator, &vm.id, &policy, &expected, started, arguments.timeout).await?;
     let verdict = appraised.verdict.clone();
     if verdict.outcome() != Outcome::Verified {
-        output.answer(&verdict, || verdict.render(&name, verify::style(output)));
+        verify::show(output, &verdict, &name);
         return Ok(verify::exit_code(verdict.outcome()));
     }
     let mark = if verdict.trust_class() == Some(TrustClass::Simulated) { ", SIMULATED ROOT" } else { "" };

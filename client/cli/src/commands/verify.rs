@@ -2,24 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::bundle::Bundle;
+use casemate_intake::{Challenge, ExpectedImage, ExpectedWorkload};
 use casemate_record::{Roster, WorkloadDigest};
-use casemate_verify::{
-    AcceptSimulated, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier, Workload,
-    snp::Endorsements,
-};
+use casemate_verify::{AcceptSimulated, Outcome, Policy, ReferenceValue, Style, Verdict, Workload};
 
 use crate::{
-    Error,
+    Error, answer,
     app::App,
     application_data,
     clock::{self, Moment},
-    commands::Context,
+    commands::{Context, explain},
     deployment::Deployment,
+    ear::{self, ResultKey},
     endorsements::{complete, complete_bytes},
     error::exit,
-    evidence::Evidence,
-    files,
+    evidence, files,
     guest_image::{self, GuestImage},
     key_service::KeyService,
     output::Output,
@@ -34,9 +32,11 @@ use crate::{
 /// and the policy lists its root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Name of a VM, https://SITE, a file with an evidence bundle, a raw SEV-SNP report or a TDX or SGX quote,
-    /// or - for standard input
-    pub target: String,
+    /// Name of a VM, https://SITE, or files with evidence and what belongs to it, in any order; - is standard input.
+    /// Files are known by their content: evidence bundles, SEV-SNP reports, TDX and SGX quotes, certificates,
+    /// revocation lists, Intel's collateral
+    #[arg(required = true)]
+    pub targets: Vec<String>,
     /// Policy file
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
@@ -55,10 +55,10 @@ pub struct Arguments {
     /// Virtual CPUs that the image runs on
     #[arg(long, requires = "image")]
     pub vcpus: Option<u32>,
-    /// Leaf certificate of a raw report (VCEK or VLEK), DER
+    /// Leaf certificate of a raw report (VCEK or VLEK); the same as naming the file with the evidence
     #[arg(long, value_name = "FILE", requires = "chain")]
     pub leaf: Option<PathBuf>,
-    /// Its chain, PEM: intermediate, root
+    /// Its chain: intermediate, root
     #[arg(long, value_name = "FILE", requires = "leaf")]
     pub chain: Option<PathBuf>,
     /// Bytes over which a service of the guest asked for the evidence in a file: a file with them, or hexadecimal
@@ -67,6 +67,12 @@ pub struct Arguments {
     /// When these bytes were chosen, in UTC; without it the evidence may be of any age
     #[arg(long, value_name = "TIME", requires = "application_data")]
     pub made: Option<Moment>,
+    /// Write an EAT Attestation Result too, a JWT signed with the key in this file (`casemate key create --for-results`)
+    #[arg(long, value_name = "KEY")]
+    pub ear: Option<PathBuf>,
+    /// Where the result goes; without it, it takes the verdict's place on standard output
+    #[arg(long, short, value_name = "FILE", requires = "ear")]
+    pub output: Option<PathBuf>,
     /// For recorded evidence: the time to judge it at, in UTC, such as 2026-05-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<Moment>,
@@ -77,22 +83,43 @@ pub struct Arguments {
 /// # Errors
 /// [`Error`] if there is no evidence to judge; otherwise the exit code tells the outcome.
 pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
-    let target = arguments.target.clone();
-    let is_site = target.starts_with("https://") || target.starts_with("http://");
-    let is_file = !is_site && (target == "-" || Path::new(&target).is_file());
-    if !is_file && arguments.application_data.is_some() {
+    let target = arguments.targets.join(" ");
+    let is_site = |name: &str| name.starts_with("https://") || name.starts_with("http://");
+    let is_file = |name: &str| !is_site(name) && (name == "-" || Path::new(name).is_file());
+    let of_files = arguments.targets.len() > 1 || is_file(&target);
+    if !of_files && arguments.application_data.is_some() {
         return Err(Error::ApplicationDataElsewhere { target });
     }
-    let verdict = if is_site {
-        verify_site(context, &arguments, &target).await?
-    } else if is_file {
-        verify_file(context, &arguments, Path::new(&target)).await?
-    } else {
-        verify_vm(context, &arguments, &target).await?
+    // A key that cannot be used is noticed before anybody is asked.
+    let result_key = arguments.ear.as_deref().map(ResultKey::read).transpose()?;
+    let verdict = match &arguments.targets[..] {
+        [site] if is_site(site) => verify_site(context, &arguments, site).await?,
+        [name] if !of_files => verify_vm(context, &arguments, name).await?,
+        files => verify_files(context, &arguments, files).await?,
     };
     let output = context.output;
-    output.answer(&verdict, || verdict.render(&target, style(output)));
+    match &result_key {
+        None => show(output, &verdict, &target),
+        Some(key) => {
+            let result = ear::sign(&verdict, key, clock::now_ms());
+            match &arguments.output {
+                Some(file) => {
+                    files::write(file, result.as_bytes())?;
+                    show(output, &verdict, &target);
+                }
+                None => output.line(&result),
+            }
+        }
+    }
     Ok(exit_code(verdict.outcome()))
+}
+
+/// Prints a verdict, and where to read more about what failed.
+pub fn show(output: Output, verdict: &Verdict, subject: &str) {
+    output.answer(verdict, || {
+        let hint = explain::hint(verdict).map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+        verdict.render(subject, style(output)) + &hint
+    });
 }
 
 /// How verdicts look here.
@@ -163,7 +190,7 @@ pub fn expected_of(
 /// [`Error::Api`].
 pub fn validator_of(context: &Context, deployment: &Deployment) -> Result<crate::api::Validator, Error> {
     match (&context.validator, &deployment.validator) {
-        (None, Some(address)) => Ok(crate::api::Validator::at(address)?),
+        (None, Some(address)) => context.named_validator(address),
         _ => context.validator(),
     }
 }
@@ -181,7 +208,7 @@ async fn verify_site(context: &Context, arguments: &Arguments, site: &str) -> Re
         // TLS to the site ends somewhere; nothing ties that place to the guest whose evidence it shows.
         channel: ExpectedChannel::Other,
     };
-    let policy = policy_for(arguments)?;
+    let policy = policy_for(arguments)?.policy;
     Ok(question.appraise(&bundle, &policy, &expected)?.verdict)
 }
 
@@ -192,103 +219,68 @@ async fn fetch(url: &str) -> Result<Vec<u8>, Error> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(failed)?;
-    let mut response =
+    let response =
         client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if bytes.len() + chunk.len() > Bundle::MAXIMUM_LEN {
-            return Err(Error::SiteTooLarge { url: url.to_owned(), maximum: Bundle::MAXIMUM_LEN });
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+    let unread = |source| Error::SiteAnswer { url: url.to_owned(), source };
+    answer::read(response, Bundle::MAXIMUM_LEN).await.map_err(unread)
 }
 
-async fn verify_file(context: &Context, arguments: &Arguments, path: &Path) -> Result<Verdict, Error> {
-    let bundle = read_evidence(path)?;
-    let endorsements = read_endorsements(arguments)?;
-    let policy = policy_for(arguments)?;
-    let expectations = Expectations {
-        freshness: expected_answer(arguments)?,
-        workload: expected_workload(arguments)?,
-        images: expected_images(context, arguments)?,
-        channel: Channel::Unchecked,
+async fn verify_files(context: &Context, arguments: &Arguments, names: &[String]) -> Result<Verdict, Error> {
+    let named = names.iter().map(PathBuf::from);
+    let paths: Vec<PathBuf> = named.chain(arguments.leaf.clone()).chain(arguments.chain.clone()).collect();
+    let mut sorted = evidence::sort(&paths)?;
+    let question = casemate_intake::Question {
+        accept_simulated: arguments.accept_simulated,
+        workload: expected_digest(arguments)?,
+        challenge: challenge(arguments)?,
+        images: expected_images(context, arguments)?.into_iter().map(expected_image).collect(),
+        ..casemate_intake::Question::new(
+            policy_for(arguments)?.text,
+            arguments.at.map_or_else(clock::now_ms, |moment| moment.0),
+        )
     };
-    let verifier = Verifier {
-        policy: &policy,
-        roots: &policy.roots(),
-        accept_simulated: accept(arguments.accept_simulated),
-        provider: casemate_crypto::provider(),
-    };
-    let now_ms = arguments.at.map_or_else(clock::now_ms, |moment| moment.0);
-    // Certificates that somebody names stand in for those that the evidence does not carry.
-    let bundle = match endorsements {
-        Some(named) if bundle.snp_certificates().is_none() => {
-            bundle.with(Item::SnpCertificates(named.to_bundle_item()))
-        }
-        _ => bundle,
-    };
-    let bundle = complete(&context.endorsements()?, context.output, bundle, now_ms).await?;
-    Ok(verifier.verify_bundle(&bundle, None, &expectations, now_ms).verdict().clone())
+    sorted.bundle = complete(&context.endorsements()?, context.output, sorted.bundle, question.at_ms).await?;
+    Ok(question.answer(sorted, casemate_crypto::provider())?.verdict)
 }
 
-/// The evidence in a file, as a bundle.
-fn read_evidence(path: &Path) -> Result<Bundle, Error> {
-    let bytes = files::read_input(path, Evidence::MAXIMUM_LEN as u64)?;
-    let evidence =
-        Evidence::recognise(bytes).ok_or_else(|| Error::UnknownEvidence { path: path.to_owned() })?;
-    match evidence.into_bundle() {
-        Ok(Some(bundle)) => Ok(bundle),
-        Ok(None) => Err(Error::NothingToVerify { path: path.to_owned() }),
-        Err(source) => Err(Error::NotEvidence { path: path.to_owned(), source: Box::new(source) }),
-    }
-}
-
-fn read_endorsements(arguments: &Arguments) -> Result<Option<Endorsements>, Error> {
-    let (Some(leaf), Some(chain)) = (&arguments.leaf, &arguments.chain) else { return Ok(None) };
-    let bytes = files::read(leaf, 64 << 10)?;
-    let text = files::read_text(chain, 64 << 10)?;
-    Endorsements::parse_with_pem_chain(&bytes, &text)
-        .map(Some)
-        .map_err(|source| Error::Certificates { source: Box::new(source) })
+fn expected_image(value: ReferenceValue) -> ExpectedImage {
+    ExpectedImage { image: value.image, measurement: value.measurement, source: value.source }
 }
 
 /// The policy named, the one here, or the one that is recommended.
-fn policy_for(arguments: &Arguments) -> Result<Policy, Error> {
-    if let Some(path) = &arguments.policy {
-        return Ok(PolicyFile::read(path)?.policy);
-    }
+fn policy_for(arguments: &Arguments) -> Result<PolicyFile, Error> {
     let here = Path::new(policy::FILE_NAME);
-    if here.is_file() {
-        return Ok(PolicyFile::read(here)?.policy);
+    match &arguments.policy {
+        Some(path) => PolicyFile::read(path),
+        None if here.is_file() => PolicyFile::read(here),
+        None => PolicyFile::parse(here, Policy::example(&[])),
     }
-    let text = Policy::example(&[]);
-    Policy::parse(&text).map_err(|source| Error::Policy { path: here.to_owned(), source: Box::new(source) })
 }
 
-fn expected_answer(arguments: &Arguments) -> Result<Freshness, Error> {
-    let Some(argument) = &arguments.application_data else { return Ok(Freshness::Unchecked) };
-    let report_data = application_data::report_data(argument)?;
-    Ok(match arguments.made {
-        Some(Moment(made_ms)) => Freshness::Challenge { report_data, made_ms },
-        None => Freshness::Undated { report_data },
-    })
+fn expected_digest(arguments: &Arguments) -> Result<Option<ExpectedWorkload>, Error> {
+    if let Some(digest) = arguments.digest {
+        return Ok(Some(ExpectedWorkload { digest, source: "--digest".to_owned() }));
+    }
+    let Some(path) = &arguments.manifest else { return Ok(None) };
+    let bytes = files::read(path, casemate_workload::manifest::MAXIMUM_BYTES as u64)?;
+    let (manifest, _) = casemate_workload::Manifest::parse(&bytes)?;
+    Ok(Some(ExpectedWorkload { digest: manifest.digest(), source: path.display().to_string() }))
+}
+
+fn challenge(arguments: &Arguments) -> Result<Option<Challenge>, Error> {
+    let Some(argument) = &arguments.application_data else { return Ok(None) };
+    let value = application_data::bytes(argument)?;
+    Ok(Some(Challenge::Application { value, made_ms: arguments.made.map(|moment| moment.0) }))
 }
 
 fn expected_workload(arguments: &Arguments) -> Result<Workload, Error> {
-    if let Some(digest) = arguments.digest {
-        return Ok(Workload::Digest { digest, source: "--digest".to_owned() });
-    }
-    let Some(path) = &arguments.manifest else { return Ok(Workload::Unchecked) };
-    let bytes = files::read(path, casemate_workload::manifest::MAXIMUM_BYTES as u64)?;
-    let (manifest, _) = casemate_workload::Manifest::parse(&bytes)?;
-    Ok(Workload::Digest { digest: manifest.digest(), source: path.display().to_string() })
+    Ok(expected_digest(arguments)?.map_or(Workload::Unchecked, |expected| Workload::Digest {
+        digest: expected.digest,
+        source: expected.source,
+    }))
 }
 
-fn expected_images(
-    context: &Context,
-    arguments: &Arguments,
-) -> Result<Vec<casemate_verify::ReferenceValue>, Error> {
+fn expected_images(context: &Context, arguments: &Arguments) -> Result<Vec<ReferenceValue>, Error> {
     let Some(name) = &arguments.image else { return Ok(Vec::new()) };
     let image = GuestImage::find(&context.home, Some(name))?;
     let shape = guest_image::shape(arguments.vcpus, None);

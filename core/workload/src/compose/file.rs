@@ -50,7 +50,7 @@ pub(super) fn read(root: Node, public: &Public) -> Result<Compose, Error> {
     }
     let compose = Compose { name, services, volumes, configs, secrets, casemate };
     check_references(&compose, &places)?;
-    for name in compose.casemate.evidence.iter().filter(|name| !compose.services.contains_key(*name)) {
+    if let Some(name) = compose.casemate.evidence.iter().find(|name| !compose.services.contains_key(*name)) {
         let name = name.clone();
         return Err(Problem::Undeclared { kind: "service", name, section: "services" }.at(extension_place));
     }
