@@ -49,6 +49,8 @@ test("each way to have nothing to judge has its own code", () => {
   assert.equal(judge([report], { at: Number.NaN }), "question");
   assert.equal(judge([report], { workload: { digest: "00", source: "" } }), "question");
   assert.equal(judge([report], { challenge: { nonce: "00".repeat(32), madeAt: 0 } }), "no_session");
+  assert.equal(judge([report], { challenge: { application: "43534d31", madeAt: 0 } }), "chosen");
+  assert.equal(judge([report], { challenge: { application: "" } }), "chosen");
   assert.throws(() => casemate.verify(["text"], { policy }), TypeError);
 });
 

@@ -24,6 +24,7 @@ REPORT = bytes([3]) * 1184
         ("question", [REPORT], {"workload": {"digest": "00", "source": ""}}),
         ("question", [REPORT], {"at": -1}),
         ("no_session", [REPORT], {"challenge": {"nonce": {"value": "00" * 32, "made_ms": 0}}}),
+        ("chosen", [REPORT], {"challenge": {"application": {"value": "43534d31"}}}),
     ],
 )
 def test_each_way_to_have_nothing_to_judge_has_its_own_code(code, files, question):

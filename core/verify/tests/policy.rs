@@ -793,6 +793,22 @@ fn a_session_is_bound_only_by_report_data_that_matched() {
     assert_eq!(channel.status, Status::Failed);
 }
 
+#[test]
+fn report_data_of_no_date_is_not_fresh_and_binds_no_session() {
+    let mut case = Case::new(Product::Genoa);
+    case.expectations.freshness = Freshness::Undated { report_data: [0x77; 64].into() };
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ChallengeAge]);
+    case.set("freshness.report_data", "\"any\"");
+    let verdict = case.verdict();
+    assert_eq!(verdict.outcome(), Outcome::Verified);
+    assert!(verdict.not_established().contains(&casemate_verify::NotEstablished::Freshness));
+    case.expectations.channel = Channel::Session { key_digest: [0x88; 32].into(), standing: standing() };
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::SessionKey]);
+    case.expectations.channel = Channel::Unchecked;
+    case.expectations.freshness = Freshness::Undated { report_data: [0; 64].into() };
+    assert_eq!(case.verdict().failures().map(|check| check.code).collect::<Vec<_>>(), [Code::ReportData]);
+}
+
 /// A session that its seats leased for ten minutes, a minute ago.
 fn standing() -> SessionStanding {
     SessionStanding {
