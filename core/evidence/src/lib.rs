@@ -22,6 +22,7 @@ pub mod gcp;
 pub mod ima;
 pub mod intel;
 pub mod nitro;
+pub mod nvidia;
 pub mod sgx;
 pub mod snp;
 pub mod tdx;

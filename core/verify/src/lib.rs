@@ -35,6 +35,7 @@ pub mod gcp;
 pub mod ima;
 pub mod intel;
 pub mod nitro;
+pub mod nvidia;
 pub mod sgx;
 pub mod signature;
 pub mod snp;

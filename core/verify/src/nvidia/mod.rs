@@ -1,0 +1,30 @@
+//! Is this NVIDIA device genuine, and does it measure what it should?
+//!
+//! A report is genuine if the device's key signed request and answer, and NVIDIA's device root vouches for
+//! the key, which holds for firmware of one digest. What should be measured say manifests that NVIDIA
+//! signed, one of the driver and one of the VBIOS. That the device belongs to the machine whose CPU gives
+//! evidence shows the nonce alone: it is made of the CPU's report data ([`nonce_for`]).
+//!
+//! Not established: that the host has not put another genuine device behind this guest, that nobody uses
+//! the device besides, and that it is in confidential mode. No verdict speaks of devices yet.
+//! Sources: DMTF DSP0274 1.1; NVIDIA's public verifier.
+
+mod manifest;
+mod report;
+
+pub use manifest::{
+    GenuineManifest, ManifestError, MeasurementError, Mismatch, authenticate_manifest, compare,
+};
+pub use report::{GenuineReport, ReportError, authenticate_report, nonce_for};
+
+use casemate_crypto::hash::Sha256;
+
+use crate::trust::digest;
+
+/// NVIDIA's device root: SHA-256 of the `SubjectPublicKeyInfo` of "NVIDIA Device Identity CA".
+pub const DEVICE_ROOTS: [Sha256; 1] =
+    [digest(*b"a90c4eb5acfd3e3d03a25db6a26b84f720ad0503196c627c21ddd48dd85b06a4")];
+
+/// NVIDIA's root of manifests: SHA-256 of the `SubjectPublicKeyInfo` of "NVIDIA CoRIM signing Root CA".
+pub const MANIFEST_ROOTS: [Sha256; 1] =
+    [digest(*b"dec1dc316477aa851eebdf51327ae9f864bc8d89254657ed1e7eb9168af1e1a3")];
