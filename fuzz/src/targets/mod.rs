@@ -5,6 +5,7 @@ mod firmware;
 mod intel;
 mod logs;
 mod messages;
+mod nvidia;
 mod snp;
 mod tpm;
 mod volume;
@@ -34,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     logs::IMA_POLICY,
     clouds::AZURE,
     clouds::NITRO,
+    nvidia::REPORT,
+    nvidia::MANIFEST,
     whole::BUNDLE,
     whole::INTAKE,
     whole::CALL,
