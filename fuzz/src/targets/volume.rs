@@ -28,10 +28,10 @@ fn header(bytes: &[u8]) {
         copy[448..480].copy_from_slice(digest.as_bytes());
     }
     for bytes in [&whole[..], bytes] {
-        if let Ok(header) = Header::parse(bytes) {
-            if let Ok(checked) = header.check() {
-                assert!([512, 4096].contains(&checked.sector_size()));
-            }
+        if let Ok(header) = Header::parse(bytes)
+            && let Ok(checked) = header.check()
+        {
+            assert!([512, 4096].contains(&checked.sector_size()));
         }
     }
 }

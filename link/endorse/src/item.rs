@@ -41,7 +41,7 @@ pub enum Item {
     AmdRevocationList(#[n(0)] ByteVec),
     /// Everything that Intel publishes about a kind of platform.
     #[n(16)]
-    IntelCollateral(#[n(0)] PlatformCollateral),
+    IntelCollateral(#[n(0)] Box<PlatformCollateral>),
     /// The list of TCB evaluation data numbers of a TEE.
     #[n(17)]
     IntelEvaluationNumbers(#[n(0)] SignedNumbers),

@@ -122,10 +122,10 @@ fn found(bundle: &Bundle) -> Collateral {
 }
 
 fn item(machine: &Machine) -> Item {
-    Item::IntelCollateral(PlatformCollateral {
+    Item::IntelCollateral(Box::new(PlatformCollateral {
         collateral: machine.collateral().to_bundle_item(),
         pck_authority: machine.pck_chain()[1].as_der().to_vec().into(),
-    })
+    }))
 }
 
 /// The refusal itself, whoever asked first.
@@ -567,7 +567,7 @@ async fn what_is_exported_serves_on_a_machine_without_a_network() {
     assert_eq!(cache.export(), bundle);
     // Evidence that carries its collateral is an offline bundle of its own.
     let carried = PlatformCollateral::from_bundle(&completed.bundle).expect("quote and collateral");
-    assert_eq!(Item::IntelCollateral(carried), item(&world.machine));
+    assert_eq!(Item::IntelCollateral(Box::new(carried)), item(&world.machine));
     // Under other roots nothing of it is kept.
     let strict = Cache::offline(tempfile::tempdir().expect("a folder").path(), Roots::builtin());
     for refused in strict.import(bundle.items(), NOW_MS) {

@@ -181,7 +181,9 @@ fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
             items.extend(
                 bundle.snp_revocation_list().map(|list| Item::AmdRevocationList(list.to_vec().into())),
             );
-            items.extend(PlatformCollateral::from_bundle(&bundle).map(Item::IntelCollateral));
+            items.extend(
+                PlatformCollateral::from_bundle(&bundle).map(|set| Item::IntelCollateral(Box::new(set))),
+            );
             Ok(items)
         }
         other => Err(Error::NotEndorsement { path: path.to_owned(), kind: other.kind() }),

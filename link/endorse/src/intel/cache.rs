@@ -112,7 +112,7 @@ impl Inner {
         if let Some(stored) = self.store.numbers(set.platform.tee, now_ms) {
             stored.numbers.check(&set.collateral).map_err(|error| Error::collateral(origin, error))?;
         }
-        self.store.put(Item::IntelCollateral(set.item.clone()))
+        self.store.put(Item::IntelCollateral(Box::new(set.item.clone())))
     }
 
     /// Verifies numbers and keeps them, unless newer ones are kept.
