@@ -1,17 +1,33 @@
 //! The main job, whole: a compose app in an attested guest, verified, restarted with its data, erased for
 //! good; and what the host sees of it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use casemate_tests::{
     hostile::{self, HostileHost},
     machine::{self, Machine, NAME, PASSWORD},
-    page,
+    page, processes,
 };
 use serde_json::Value;
 
 fn port(up: &Value) -> u16 {
     up["ports"][0]["host_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port was chosen")
+}
+
+#[test]
+fn guest_of_a_demo_is_verified_and_nothing_of_it_stays() {
+    let machine = Machine::new();
+    let app = machine.example("hello").display().to_string();
+    let mut command = machine.command(&["demo", &app]);
+    command.env("TMPDIR", machine.scratch());
+    let shown = machine::limited(command, Duration::from_secs(420)).success();
+    assert!(shown.stdout.contains("demo is what you deployed"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("VERIFIED (simulated root)"), "{}", shown.stdout);
+    assert!(shown.stderr.contains(" answers 200 OK, "), "{}", shown.stderr);
+    let left: Vec<_> = fs::read_dir(machine.scratch()).expect("it is our folder").flatten().collect();
+    assert!(left.iter().all(|entry| entry.file_name() == "hello" || entry.file_name() == "home"), "{left:?}");
+    let processes = processes::naming(&machine.scratch().join("casemate-").display().to_string());
+    assert!(processes.is_empty(), "{processes:?}");
 }
 
 #[test]

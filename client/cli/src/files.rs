@@ -67,6 +67,25 @@ pub fn write_new_private(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Copies a folder with an app, without what `up` made beside its compose file for whoever owns it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
+    make_private_folder(to)?;
+    for entry in fs::read_dir(from).map_err(|source| error("read", from, source))? {
+        let entry = entry.map_err(|source| error("read", from, source))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if name == ".casemate" || name == crate::policy::FILE_NAME {
+            continue;
+        }
+        let target = to.join(&name);
+        if path.is_dir() {
+            copy_folder(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).map_err(|source| error("copy", &path, source))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder that only its owner can enter, and those above it.
 pub fn make_private_folder(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()

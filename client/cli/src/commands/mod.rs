@@ -1,6 +1,7 @@
 //! Which commands are there?
 
 pub mod completions;
+pub mod demo;
 pub mod doctor;
 pub mod endorsements;
 pub mod exec;
@@ -81,6 +82,7 @@ pub enum Command {
     Key(key::Arguments),
     Local(local::Arguments),
     Doctor(doctor::Arguments),
+    Demo(demo::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -160,6 +162,7 @@ impl Cli {
             Command::Lock(arguments) => lock::run(&context, arguments).await,
             Command::Key(arguments) => key::run(&context, arguments),
             Command::Local(arguments) => local::run(&context, arguments).await,
+            Command::Demo(arguments) => demo::run(&context, arguments).await,
             Command::Doctor(arguments) => doctor::run(&context, arguments).await,
             Command::Completions(arguments) => completions::run(arguments),
             Command::Man(arguments) => man::run(arguments),
