@@ -61,6 +61,7 @@ bench: ## measure, side by side with what a user would have instead
 	  $(CARGO) bench --quiet --package casemate-bench --package casemate-kms --bench measure -- $(BENCH)
 
 # FUZZ_SECONDS is for each target, FUZZ_TARGETS names some of them: `make fuzz FUZZ_TARGETS='bundle policy'`.
-fuzz: ## run each fuzz target for a minute, beginning with recorded evidence
+fuzz: ## run each fuzz target for a minute, beginning with recorded evidence; ask dcap-qvl about quotes
 	@scripts/install-packages demo
+	@$(CARGO) test --quiet --package casemate-fuzz --features dcap-qvl --test dcap_quotes --target-dir target/fuzz
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) scripts/fuzz $(FUZZ_TARGETS)
