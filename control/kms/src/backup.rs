@@ -3,7 +3,8 @@
 //! With n = 1 nobody else holds the secrets. A backup is the whole state folder but the operators' key,
 //! under a passphrase: Argon2id (256 MiB, t=3, p=1), then ChaCha20-Poly1305. Restoring an old backup
 //! brings back old volume states: a volume committed since is then refused or rolled back, so take a
-//! backup after every change that must not be lost, and stop the seat first.
+//! backup after every change that must not be lost, and stop the seat first. What a kill interrupted is
+//! undone before the database is read, and nobody writes meanwhile.
 
 use std::path::Path;
 
@@ -14,11 +15,9 @@ use minicbor::{Decode, Encode, bytes::ByteArray, bytes::ByteVec};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::{Error, StateFolder};
+use crate::{Error, StateFolder, folder::NEEDED, store};
 
 const TAG: &str = "casemate/1/kms-backup";
-const FILES: [(&str, u32); 4] =
-    [("floor-policy.toml", 0o600), ("roster.cbor", 0o644), ("state.db", 0o600), ("seat.keys", 0o600)];
 const MAXIMUM_BYTES: usize = 1 << 30;
 
 #[derive(Encode, Decode)]
@@ -44,13 +43,18 @@ struct StoredFile {
 /// The folder under `passphrase`, for writing to a safe place. The seat must not run meanwhile.
 ///
 /// # Errors
-/// [`Error::File`].
+/// [`Error::File`], and those with which a seat does not start on the folder.
 pub fn back_up(folder: &StateFolder, passphrase: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, Error> {
-    folder.database()?;
-    let mut files = Vec::new();
-    for (name, _) in FILES {
-        files.push(StoredFile { name: name.to_owned(), content: folder.read(name)?.into() });
-    }
+    let read = async {
+        let mut store = folder.store().await?;
+        let locked = store.begin().await?;
+        let read = |name: &str| Ok(StoredFile { name: name.to_owned(), content: folder.read(name)?.into() });
+        let files = NEEDED.iter().map(|needed| read(needed.name)).collect::<Result<Vec<_>, Error>>();
+        drop(locked);
+        store.close().await?;
+        files
+    };
+    let files = store::apart(read)??;
     let plain = Zeroizing::new(to_cbor(&files));
     let (mut salt, mut nonce) = ([0; 16], [0; 12]);
     rng.fill_bytes(&mut salt);
@@ -63,10 +67,11 @@ pub fn back_up(folder: &StateFolder, passphrase: &[u8], rng: &mut impl CryptoRng
     Ok(to_cbor(&backup))
 }
 
-/// Writes a backup into an empty folder.
+/// Makes a folder of a backup, all at once.
 ///
 /// # Errors
-/// [`Error::Backup`], [`Error::File`], [`Error::AlreadyBorn`].
+/// [`Error::Backup`], [`Error::File`], [`Error::AlreadyBorn`], [`Error::Occupied`], and those with which a
+/// seat does not start on what was in the backup: then there is no folder.
 pub fn restore(path: &Path, backup: &[u8], passphrase: &[u8]) -> Result<StateFolder, Error> {
     let backup: Backup = from_cbor(backup, MAXIMUM_BYTES).map_err(|_| Error::Backup)?;
     if backup.tag != TAG {
@@ -77,12 +82,12 @@ pub fn restore(path: &Path, backup: &[u8], passphrase: &[u8]) -> Result<StateFol
         .map_err(|_| Error::Backup)?;
     let plain = Zeroizing::new(plain);
     let files: Vec<StoredFile> = from_cbor(&plain, MAXIMUM_BYTES).map_err(|_| Error::Backup)?;
-    if !files.iter().map(|file| file.name.as_str()).eq(FILES.map(|(name, _)| name)) {
+    if !files.iter().map(|file| file.name.as_str()).eq(NEEDED.map(|needed| needed.name)) {
         return Err(Error::Backup);
     }
     StateFolder::fill(
         path,
-        files.iter().zip(FILES).map(|(file, (name, mode))| (name, &file.content[..], mode)),
+        files.iter().zip(&NEEDED).map(|(file, needed)| (needed.name, &file.content[..], needed.mode)),
     )
 }
 

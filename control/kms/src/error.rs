@@ -24,6 +24,72 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The folder to be made holds something already.
+    #[error("{} holds {found:?} and no whole seat; expected no folder or an empty one: choose another, or see what is there with `casemate-kms check`", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// Name of a file in it.
+        found: Box<str>,
+    },
+    /// Another process makes the same folder.
+    #[error("another birth or restore is at work in {}; wait for it, then see what is there", path.display())]
+    BirthUnderway {
+        /// Its folder until it has finished.
+        path: PathBuf,
+    },
+    /// A whole folder that cannot be put in its place.
+    #[error("{}: {source}; expected no folder there or an empty one, which is no mount point: name a folder within", path.display())]
+    Place {
+        /// The place.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No seat was born in this folder.
+    #[error("no seat was born in {}: found {found}, expected what `casemate-kms init` or `restore` make; run one of them", path.display())]
+    Unborn {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// A seat was born in this folder, and one of its files is gone.
+    #[error("{} is missing: a seat was born in this folder, and that file holds {holds}; move what is left aside and restore the whole folder from a backup (`casemate-kms restore`)", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What was in it.
+        holds: &'static str,
+    },
+    /// The database of another version, or of none.
+    #[error("{}: tables of version {found}, expected {expected} (0: none at all, the file was emptied); restore the folder from a backup, or use the casemate-kms that wrote it", path.display())]
+    DatabaseVersion {
+        /// The file.
+        path: PathBuf,
+        /// Version found.
+        found: i64,
+        /// Newest version known.
+        expected: i64,
+    },
+    /// The database of another seat.
+    #[error("{} was written by seat {found}, and this folder is seat {expected}; files of two seats were mixed: restore the folder from a backup", path.display())]
+    OtherSeat {
+        /// The file.
+        path: PathBuf,
+        /// Seat that wrote it.
+        found: casemate_crypto::sign::PublicKey,
+        /// Seat of the folder.
+        expected: casemate_crypto::sign::PublicKey,
+    },
+    /// The database's structure is broken.
+    #[error("{} is damaged: {found}; move the folder aside and restore it from a backup (`casemate-kms restore`)", path.display())]
+    DatabaseDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        found: Box<str>,
+    },
     /// A file with secrets that others may read.
     #[error("{} has mode {mode:o}, expected 600; others may have read the seat's secrets", path.display())]
     Mode {

@@ -7,11 +7,14 @@
 //! floor-policy.toml    what this seat demands of every guest, besides the owner's policy
 //! state.db             records, boots and volume states (with salts)                     0600
 //! ```
+//!
+//! All of them are there from birth, or the folder is not: a seat that starts without one of them would forget
+//! what it promised. Only the operators' key may be elsewhere.
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    io::ErrorKind,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +29,43 @@ use minicbor::{Decode, Encode, bytes::ByteArray};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::Error;
+use crate::{
+    Error,
+    store::{self, Identity, Store},
+    unfinished::{self, Unfinished},
+};
+
+/// A file without which a seat does not start.
+pub(crate) struct Needed {
+    pub name: &'static str,
+    pub mode: u32,
+    /// Whether others must not be able to read it.
+    pub secret: bool,
+    pub holds: &'static str,
+}
+
+/// What a seat's folder and its backups hold, in the order of backups.
+pub(crate) const NEEDED: [Needed; 4] = [
+    Needed {
+        name: "floor-policy.toml",
+        mode: 0o600,
+        secret: false,
+        holds: "what the seat demands of every guest",
+    },
+    Needed { name: "roster.cbor", mode: 0o644, secret: false, holds: "the roster that guests verify" },
+    Needed {
+        name: "state.db",
+        mode: 0o600,
+        secret: true,
+        holds: "its records and volume states: without them it would take every volume for a new one",
+    },
+    Needed {
+        name: "seat.keys",
+        mode: 0o600,
+        secret: true,
+        holds: "its secrets: without them it can derive no key",
+    },
+];
 
 /// A seat's state folder, mode 0700.
 #[derive(Debug, Clone)]
@@ -75,12 +114,7 @@ impl StateFolder {
         floor_policy: &str,
         rng: &mut impl CryptoRng,
     ) -> Result<(Self, Birthday), Error> {
-        let folder = StateFolder(path.to_owned());
-        let refused = |source| Error::File { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
-        if folder.keys_path().exists() {
-            return Err(Error::AlreadyBorn { path: folder.keys_path() });
-        }
+        let unfinished = Unfinished::begin(path)?;
         let operators = SigningKey::generate(rng);
         let signing = SigningKey::generate(rng);
         let sealing = SealingKey::generate(rng);
@@ -102,48 +136,87 @@ impl StateFolder {
         let mut birth = SignedBirth::new(&birth);
         birth.add_signature(1, &signing);
         let chain = RosterChain { genesis, rosters: vec![SignedRoster::new(&operators, &roster)], birth };
-        folder.write("operators.key", &operators.to_bytes()[..], 0o600)?;
-        folder.write("floor-policy.toml", floor_policy.as_bytes(), 0o600)?;
-        folder.write("roster.cbor", &chain.to_bytes(), 0o644)?;
-        // Last, because it is what says that the birth is complete.
-        folder.write("seat.keys", &encode_keys(&signing, &sealing, &secrets), 0o600)?;
-        Ok((folder, Birthday { roster }))
+        unfinished.write("operators.key", &operators.to_bytes()[..], 0o600)?;
+        unfinished.write("floor-policy.toml", floor_policy.as_bytes(), 0o600)?;
+        unfinished.write("roster.cbor", &chain.to_bytes(), 0o644)?;
+        unfinished.write("seat.keys", &encode_keys(&signing, &sealing, &secrets), 0o600)?;
+        // Made here, because SQLite would make it with the mode of the umask.
+        unfinished.write("state.db", &[], 0o600)?;
+        let identity = Identity { kms_id: roster.kms_id, seat: signing.public() };
+        store::apart(Store::create(&unfinished.path().join("state.db"), &identity))??;
+        unfinished.finish()?;
+        Ok((StateFolder(path.to_owned()), Birthday { roster }))
     }
 
-    /// Opens a folder that [`StateFolder::create`] or a restore made.
+    /// Opens a folder that [`StateFolder::create`] or a restore made, and nothing less.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Mode`].
+    /// [`Error::Unborn`], [`Error::Missing`], [`Error::Mode`], [`Error::File`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let folder = StateFolder(path.to_owned());
-        for secret in ["seat.keys", "state.db"] {
-            let path = folder.0.join(secret);
-            match fs::metadata(&path) {
-                Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                    return Err(Error::Mode { path, mode: found.permissions().mode() & 0o777 });
-                }
-                Err(source) if secret == "seat.keys" => return Err(Error::File { path, source }),
-                _ => {}
-            }
+        folder.must_be_born()?;
+        for needed in &NEEDED {
+            folder.must_have(needed)?;
         }
         Ok(folder)
     }
 
-    /// Makes a folder of these files.
+    /// The folder as it is, whether or not a seat can start on it.
+    pub(crate) fn unchecked(path: &Path) -> Self {
+        StateFolder(path.to_owned())
+    }
+
+    /// Refuses a folder that has nothing of a seat.
+    pub(crate) fn must_be_born(&self) -> Result<(), Error> {
+        for needed in &NEEDED {
+            if self.mode(needed.name)?.is_some() {
+                return Ok(());
+            }
+        }
+        let entries = fs::read_dir(&self.0).ok().map(Iterator::count);
+        let found = match (unfinished::interrupted(&self.0), entries) {
+            (Some(_), _) => "only a birth that was interrupted, beside it",
+            (None, None) => "no such folder",
+            (None, Some(0)) => "an empty folder",
+            (None, Some(_)) => "other files",
+        };
+        Err(Error::Unborn { path: self.0.clone(), found })
+    }
+
+    /// Refuses a file that is missing, or that others may read.
+    pub(crate) fn must_have(&self, needed: &Needed) -> Result<(), Error> {
+        let path = self.0.join(needed.name);
+        match self.mode(needed.name)? {
+            None => Err(Error::Missing { path, holds: needed.holds }),
+            Some(mode) if needed.secret && mode & 0o077 != 0 => Err(Error::Mode { path, mode }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Permissions of a file; nothing if it is not there.
+    pub(crate) fn mode(&self, name: &str) -> Result<Option<u32>, Error> {
+        let path = self.0.join(name);
+        match fs::metadata(&path) {
+            Ok(found) => Ok(Some(found.permissions().mode() & 0o777)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File { path, source }),
+        }
+    }
+
+    /// Makes a folder of these files, all at once.
     pub(crate) fn fill<'a>(
         path: &Path,
         files: impl Iterator<Item = (&'a str, &'a [u8], u32)>,
     ) -> Result<Self, Error> {
-        let folder = StateFolder(path.to_owned());
-        let refused = |source| Error::File { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
-        if folder.keys_path().exists() {
-            return Err(Error::AlreadyBorn { path: folder.keys_path() });
-        }
+        let unfinished = Unfinished::begin(path)?;
         for (name, bytes, mode) in files {
-            folder.write(name, bytes, mode)?;
+            unfinished.write(name, bytes, mode)?;
         }
-        Ok(folder)
+        // Before it is in its place: files that do not fit together are no seat.
+        let folder = StateFolder(unfinished.path().to_owned());
+        store::apart(async { folder.store().await?.close().await })??;
+        unfinished.finish()?;
+        Ok(StateFolder(path.to_owned()))
     }
 
     /// The seat that lives here, after checking its secrets against roster and birth record.
@@ -183,33 +256,24 @@ impl StateFolder {
         fs::read_to_string(&path).map_err(|source| Error::File { path, source })
     }
 
-    pub(crate) fn database(&self) -> Result<PathBuf, Error> {
-        let path = self.0.join("state.db");
-        // Made here, because SQLite would make it with the mode of the umask.
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| Error::File { path: path.clone(), source })?;
-        Ok(path)
+    /// The database of this very seat.
+    pub(crate) async fn store(&self) -> Result<Store, Error> {
+        Store::open(&self.path("state.db"), &self.identity()?).await
+    }
+
+    /// Whom the roster names, by which the database knows its seat.
+    pub(crate) fn identity(&self) -> Result<Identity, Error> {
+        let seat = self.seat()?;
+        Ok(Identity { kms_id: seat.roster().kms_id, seat: seat.public() })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
         let path = self.0.join(name);
         fs::read(&path).map_err(|source| Error::File { path, source })
-    }
-
-    /// Writes a file that does not exist yet, and waits until it is on the disk.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
-        let path = self.0.join(name);
-        let written = fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(&path);
-        let written = written.and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::File::open(&self.0)?.sync_all()
-        });
-        written.map_err(|source| Error::File { path, source })
     }
 
     fn keys_path(&self) -> PathBuf {

@@ -20,6 +20,7 @@
 
 mod appraise;
 mod backup;
+mod check;
 mod error;
 mod folder;
 mod http;
@@ -27,8 +28,10 @@ mod limit;
 mod records;
 mod service;
 mod store;
+mod unfinished;
 
 pub use backup::{back_up, restore};
+pub use check::{Finding, Report, Standing, State, check};
 pub use error::Error;
 pub use folder::{Birthday, StateFolder};
 pub use http::{Listen, serve};

@@ -1,4 +1,4 @@
-//! The `casemate-kms` command: make, serve, back up and restore one seat.
+//! The `casemate-kms` command: make, check, serve, back up and restore one seat.
 
 use std::{
     io::Write as _,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use casemate_endorse::{Cache, CollateralServer, Etiquette, KeyServer};
-use casemate_kms::{Error, Listen, Options, StateFolder, back_up, restore, serve};
+use casemate_kms::{Error, Listen, Options, Standing, State, StateFolder, back_up, check, restore, serve};
 use casemate_verify::Roots;
 use clap::{Parser, Subcommand};
 use getrandom::SysRng;
@@ -28,12 +28,22 @@ struct Arguments {
 enum Command {
     /// Make a key service with a single seat (n = t = q = 1).
     Init {
-        /// Folder for its state; must not hold one yet.
+        /// Folder for its state; must be absent or empty. It appears with everything in it, or not at all.
         #[arg(long, value_name = "DIR")]
         state: PathBuf,
         /// What this seat demands of every guest, besides the owner's policy.
         #[arg(long, value_name = "FILE")]
         floor_policy: PathBuf,
+    },
+    /// Say what is right or wrong with a seat's folder, and change nothing. Ends with 0 if a seat can start on
+    /// it, 3 if something is missing or wrong, 4 if no seat was born there, 1 if it cannot be looked at.
+    Check {
+        /// Folder with the seat's state.
+        #[arg(value_name = "FOLDER")]
+        state: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Answer guests and owners.
     Serve {
@@ -73,7 +83,7 @@ enum Command {
     },
     /// Make a seat's folder from a backup.
     Restore {
-        /// Folder for the state; must not hold one yet.
+        /// Folder for the state; must be absent or empty. It appears with everything in it, or not at all.
         #[arg(long, value_name = "DIR")]
         state: PathBuf,
         /// The backup.
@@ -95,7 +105,7 @@ fn main() -> ExitCode {
         )
         .init();
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("Error: {error}");
             ExitCode::FAILURE
@@ -103,8 +113,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
+fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
+        Command::Check { state, json } => return tell(&state, json),
         Command::Init { state, floor_policy } => {
             let policy = String::from_utf8_lossy(&read(&floor_policy)?).into_owned();
             let (_, birthday) = StateFolder::create(&state, &policy, &mut UnwrapErr(SysRng))?;
@@ -113,7 +124,6 @@ fn run(command: Command) -> Result<(), Error> {
                 "move {} to a safe place: it signs every change of seats",
                 state.join("operators.key").display()
             );
-            Ok(())
         }
         Command::Serve { state, listen, accept_simulated, lease, offline, key_server, collateral_server } => {
             let servers = [key_server.as_deref(), collateral_server.as_deref()];
@@ -126,20 +136,37 @@ fn run(command: Command) -> Result<(), Error> {
             };
             let runtime = tokio::runtime::Runtime::new()
                 .map_err(|source| Error::File { path: "tokio runtime".into(), source })?;
-            runtime.block_on(serve(folder, options, listen, stop_signal()))
+            runtime.block_on(serve(folder, options, listen, stop_signal()))?;
         }
         Command::Backup { state, out, passphrase_file } => {
             let folder = StateFolder::open(&state)?;
             let bytes = back_up(&folder, &passphrase(&passphrase_file)?, &mut UnwrapErr(SysRng))?;
             let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&out);
             file.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-                .map_err(|source| Error::File { path: out, source })
+                .map_err(|source| Error::File { path: out, source })?;
         }
         Command::Restore { state, from, passphrase_file } => {
-            let folder = restore(&state, &read(&from)?, &passphrase(&passphrase_file)?)?;
-            folder.seat().map(drop)
+            restore(&state, &read(&from)?, &passphrase(&passphrase_file)?)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The report goes to stdout, why no seat starts to stderr as well.
+fn tell(state: &Path, json: bool) -> Result<ExitCode, Error> {
+    let report = check(state)?;
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&report).expect("a report is plain JSON")),
+        false => println!("{report}"),
+    }
+    for wrong in report.findings.iter().filter(|finding| finding.state == State::Wrong) {
+        eprintln!("Error: {}", wrong.found);
+    }
+    Ok(match report.standing {
+        Standing::Whole => ExitCode::SUCCESS,
+        Standing::Damaged => ExitCode::from(3),
+        Standing::Unborn => ExitCode::from(4),
+    })
 }
 
 /// Certificates in the state folder, and whom to ask for more. Only what vendors' own roots vouch for is

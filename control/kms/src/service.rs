@@ -94,7 +94,7 @@ impl Service {
         let seat = folder.seat()?;
         let appraiser =
             Appraiser::new(&folder.floor_policy()?, options.accept_simulated, options.endorsements.clone())?;
-        let store = Store::open(&folder.database()?).await?;
+        let store = folder.store().await?;
         let lifetime_ms = milliseconds(options.challenge_lifetime);
         let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, USED_CHALLENGES);
         Ok(Service {

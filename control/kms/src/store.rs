@@ -1,44 +1,63 @@
 //! What was recorded, and in which state is each volume?
 //!
 //! One SQLite file, one connection, one transaction per decision: a kill at any point leaves the state
-//! before or after it. Salts are overwritten when a volume is erased (`secure_delete`), and the rollback
+//! before or after it. The file names its seat and is made at that seat's birth, never later: an empty one is
+//! not a new one. Salts are overwritten when a volume is erased (`secure_delete`), and the rollback
 //! journal is truncated with each commit; what the disk below keeps of overwritten sectors is beyond it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use casemate_canon::{from_cbor, to_cbor};
+use casemate_crypto::sign::PublicKey;
 use casemate_record::{
-    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, Record, VolumeName, VolumeRecord,
+    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, KmsId, Record, VolumeName,
+    VolumeRecord,
 };
 use casemate_release::seat::BootStanding;
 use casemate_volume::VolumeState;
 use sqlx::{
     Connection as _, Row as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
 
 use crate::Error;
 
 const SCHEMA: &str = "
-create table if not exists apps (
+create table apps (
     app_id blob primary key, genesis blob not null, authority blob not null, policy blob not null
 ) strict, without rowid;
-create table if not exists instances (
+create table instances (
     app_id blob not null, instance blob not null, number integer not null, record blob not null,
     primary key (app_id, instance)
 ) strict, without rowid;
-create table if not exists boots (
+create table boots (
     sequence integer primary key autoincrement, app_id blob not null, instance blob not null,
     boot_id blob not null, committed integer not null default 0, unique (app_id, instance, boot_id)
 ) strict;
-create table if not exists volumes (
+create table volumes (
     app_id blob not null, instance blob not null, volume text not null, state blob not null, record blob,
     primary key (app_id, instance, volume)
 ) strict;
-pragma user_version = 1;
 ";
+/// Since version 2 the file says whose it is.
+const SEAT: &str = "
+create table seat (
+    row integer primary key check (row = 1), kms_id blob not null, signing blob not null
+) strict;
+";
+const VERSION: i64 = 2;
 /// How many of the newest boots of an instance are remembered, besides the current one.
 const REMEMBERED_BOOTS: i64 = 64;
+
+/// Whose database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub kms_id: KmsId,
+    pub seat: PublicKey,
+}
 
 /// The open database.
 #[derive(Debug)]
@@ -57,18 +76,78 @@ pub(crate) struct App {
     pub policy: Vec<u8>,
 }
 
+/// How much is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub apps: u64,
+    pub instances: u64,
+    pub volumes: u64,
+}
+
+/// Runs `work` to its end on a thread of its own, for callers that are no tasks.
+pub(crate) fn apart<T: Send>(work: impl Future<Output = T> + Send) -> Result<T, Error> {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| Error::File { path: "tokio runtime".into(), source })?;
+        Ok(runtime.block_on(work))
+    };
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 impl Store {
-    pub async fn open(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Truncate)
-            .synchronous(SqliteSynchronous::Extra)
-            .busy_timeout(Duration::from_secs(5))
-            .pragma("secure_delete", "ON")
-            .pragma("temp_store", "MEMORY");
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+    /// Fills an empty file with the tables of a seat that was just born.
+    pub async fn create(path: &Path, identity: &Identity) -> Result<(), Error> {
+        let mut connection = SqliteConnection::connect_with(&options(path)).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+        sign(&mut transaction, identity).await?;
+        transaction.commit().await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Opens the database of this very seat, undoes what a kill interrupted, and checks its structure.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseVersion`], [`Error::OtherSeat`], [`Error::DatabaseDamaged`], [`Error::Store`].
+    pub async fn open(path: &Path, identity: &Identity) -> Result<Self, Error> {
+        let options = options(path);
+        let structure = Structure(path.to_owned());
+        let mut connection = structure.refuse(SqliteConnection::connect_with(&options).await)?;
+        let version = structure.version(&mut connection).await?;
+        structure.whole(&mut connection).await?;
+        if version == 1 {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            sign(&mut transaction, identity).await?;
+            transaction.commit().await?;
+        }
+        structure.belongs_to(&mut connection, identity).await?;
         Ok(Store { options, connection })
+    }
+
+    /// Reads everything and changes nothing, not even what a kill interrupted.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`Error::Stored`].
+    pub async fn inspect(path: &Path, identity: &Identity) -> Result<Contents, Error> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let structure = Structure(path.to_owned());
+        let mut connection = structure.refuse(SqliteConnection::connect_with(&options).await)?;
+        let version = structure.version(&mut connection).await?;
+        structure.whole(&mut connection).await?;
+        if version > 1 {
+            structure.belongs_to(&mut connection, identity).await?;
+        }
+        let mut transaction = Transaction(connection.begin().await?);
+        let contents = structure.refuse_error(transaction.read_everything().await)?;
+        drop(transaction);
+        connection.close().await?;
+        Ok(contents)
+    }
+
+    /// Closes the file.
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.connection.close().await?)
     }
 
     /// Begins a transaction that already holds the write lock.
@@ -84,7 +163,114 @@ impl Store {
     }
 }
 
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Truncate)
+        .synchronous(SqliteSynchronous::Extra)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("secure_delete", "ON")
+        .pragma("temp_store", "MEMORY")
+}
+
+/// Writes down whose database it is.
+async fn sign(
+    transaction: &mut sqlx::Transaction<'_, sqlx::Sqlite>,
+    identity: &Identity,
+) -> Result<(), Error> {
+    sqlx::raw_sql(SEAT).execute(&mut **transaction).await?;
+    sqlx::query("insert into seat (row, kms_id, signing) values (1, ?, ?)")
+        .bind(&identity.kms_id.as_bytes()[..])
+        .bind(&identity.seat.as_bytes()[..])
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::raw_sql("pragma user_version = 2").execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// What must hold of a file before anything in it is believed.
+struct Structure(PathBuf);
+
+impl Structure {
+    async fn version(&self, connection: &mut SqliteConnection) -> Result<i64, Error> {
+        let row = self.refuse(sqlx::query("pragma user_version").fetch_one(connection).await)?;
+        let found = row.try_get::<i64, _>(0)?;
+        match found {
+            1..=VERSION => Ok(found),
+            _ => Err(Error::DatabaseVersion { path: self.0.clone(), found, expected: VERSION }),
+        }
+    }
+
+    async fn whole(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+        let row = self.refuse(sqlx::query("pragma integrity_check(1)").fetch_one(connection).await)?;
+        match row.try_get::<String, _>(0)? {
+            found if found == "ok" => Ok(()),
+            found => Err(Error::DatabaseDamaged { path: self.0.clone(), found: found.into() }),
+        }
+    }
+
+    async fn belongs_to(&self, connection: &mut SqliteConnection, identity: &Identity) -> Result<(), Error> {
+        let row = sqlx::query("select kms_id, signing from seat").fetch_optional(connection).await;
+        let damaged = |found: &str| Error::DatabaseDamaged { path: self.0.clone(), found: found.into() };
+        let row = self.refuse(row)?.ok_or_else(|| damaged("it names no seat"))?;
+        let (kms_id, seat): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        let seat = PublicKey::try_from(&seat[..]).map_err(|_| damaged("its seat is no key"))?;
+        if seat == identity.seat && kms_id == identity.kms_id.as_bytes() {
+            return Ok(());
+        }
+        Err(Error::OtherSeat { path: self.0.clone(), found: seat, expected: identity.seat })
+    }
+
+    fn refuse<T>(&self, outcome: Result<T, sqlx::Error>) -> Result<T, Error> {
+        self.refuse_error(outcome.map_err(Error::Store))
+    }
+
+    /// Tells a broken file from a file that cannot be used now.
+    fn refuse_error<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        match outcome {
+            Err(Error::Store(error)) => match primary_code(&error) {
+                Some(SQLITE_CORRUPT | SQLITE_NOTADB) => {
+                    Err(Error::DatabaseDamaged { path: self.0.clone(), found: error.to_string().into() })
+                }
+                _ => Err(Error::Store(error)),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The lower byte of SQLite's result code (sqlite.org/rescode.html).
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
+}
+
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_NOTADB: u32 = 26;
+
 impl Transaction<'_> {
+    /// Parses every row but those of boots, which are numbers.
+    async fn read_everything(&mut self) -> Result<Contents, Error> {
+        let (mut instances, mut volumes) = (0, 0);
+        let apps = sqlx::query("select app_id from apps").fetch_all(&mut *self.0).await?;
+        for row in &apps {
+            let id = identifier::<AppId>(row, 0)?;
+            self.app(&id).await?;
+        }
+        for row in sqlx::query("select app_id, instance from instances").fetch_all(&mut *self.0).await? {
+            self.instance(&identifier(&row, 0)?, &identifier(&row, 1)?).await?;
+            instances += 1;
+        }
+        for row in sqlx::query("select app_id, instance, volume from volumes").fetch_all(&mut *self.0).await?
+        {
+            let name: String = row.try_get(2)?;
+            let name = VolumeName::new(&name)
+                .map_err(|_| sqlx::Error::Decode("a volume's name that is none".into()))?;
+            self.volume(&identifier(&row, 0)?, &identifier(&row, 1)?, &name).await?;
+            volumes += 1;
+        }
+        Ok(Contents { apps: apps.len() as u64, instances, volumes })
+    }
+
     /// Makes everything done in it count, on the disk.
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.0.commit().await?)
@@ -315,6 +501,12 @@ impl Transaction<'_> {
             .await?;
         Ok(())
     }
+}
+
+fn identifier<T: for<'b> TryFrom<&'b [u8]>>(row: &SqliteRow, place: usize) -> Result<T, Error> {
+    let bytes: Vec<u8> = row.try_get(place)?;
+    let wrong = || Error::Store(sqlx::Error::Decode("an identifier of another length".into()));
+    T::try_from(&bytes[..]).map_err(|_| wrong())
 }
 
 fn read<T>(what: &'static str, bytes: &[u8], maximum_bytes: usize) -> Result<T, Error>
