@@ -89,9 +89,14 @@ pub enum Error {
     /// The caller did not show the token of this validator.
     #[error("the request carries no valid token; send `authorization: Bearer TOKEN`")]
     Unauthorised,
+    /// The disk below the database is full.
+    #[error(
+        "the validator's disk has no room for what was asked, and nothing of it was done; make room and ask again"
+    )]
+    DiskFull(#[source] sqlx::Error),
     /// The database refuses.
     #[error("the validator's database cannot be used")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The database's tables cannot be brought up to date.
     #[error("the validator's database cannot be migrated")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -112,7 +117,27 @@ pub enum Error {
     },
 }
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        match code.and_then(|code| code.parse::<u32>().ok()) {
+            Some(SQLITE_FULL | SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_SHMOPEN) => Error::DiskFull(error),
+            _ => Error::Database(error),
+        }
+    }
+}
+
+/// sqlite.org/rescode.html. The other two come of the shared memory of a write-ahead log that has just been opened.
+const SQLITE_FULL: u32 = 13;
+const SQLITE_IOERR_SHMOPEN: u32 = 4618;
+const SQLITE_IOERR_SHMSIZE: u32 = 4874;
+
 impl Error {
+    /// Whether it is this validator's own database that failed, and neither host nor seat.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Error::DiskFull(_) | Error::Database(_) | Error::Corrupt { .. })
+    }
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Error::VmNotFound { .. } => (StatusCode::NOT_FOUND, "vm_not_found"),
@@ -126,6 +151,7 @@ impl Error {
             Error::Unexpected { .. } => (StatusCode::BAD_GATEWAY, "unexpected_answer"),
             Error::Address { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "address"),
             Error::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised"),
+            Error::DiskFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             Error::Database(_) | Error::Migration(_) | Error::Corrupt { .. } | Error::Io { .. } => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }

@@ -100,8 +100,9 @@ impl Validator {
             source: std::io::Error::from(std::io::ErrorKind::Other),
         })?;
         let id = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        self.store.create(&id, spec, now_ms()).await?;
-        self.request(&id, Verb::Start).await
+        let vm = self.store.create(&id, spec, now_ms()).await?;
+        self.wake.notify_one();
+        Ok(vm)
     }
 
     /// The roster chain as the first seat serves it.

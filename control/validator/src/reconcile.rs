@@ -50,7 +50,10 @@ pub async fn round(validator: &Validator) -> Result<(), Error> {
         let id = job.vm.id.clone();
         if let Err(error) = take(validator, &job).await {
             tracing::info!(vm = %id, verb = ?job.verb, attempts = job.attempts, %error, "job not done");
-            not_done(validator, &job, &error).await?;
+            // What was done and could not be written down is done again: no fault of the host's.
+            if !error.is_own() {
+                not_done(validator, &job, &error).await?;
+            }
         }
         busy.push(id);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use casemate_api::validator::{Failure, Port, Vm, VmEvent, VmSpec};
 use sqlx::{
-    Row, SqlStr, SqlitePool,
+    Connection as _, Row, SqlStr, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
@@ -100,12 +100,18 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
         // One connection: writers queue in the process instead of meeting "database is locked".
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            // When the disk is full SQLite rolls back by itself; the driver, which does not hear of it, would
+            // nest whatever follows in a transaction that is never committed.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options)
+            .await?;
         migrations().run(&pool).await?;
         Ok(Self { pool })
     }
 
-    /// Writes a new VM down, with the job to start it.
+    /// Writes a new VM down, with the job to start it: both or neither.
     ///
     /// # Errors
     /// [`Error::NameTaken`] if another VM that is not removed holds the name.
@@ -130,7 +136,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         add_event(&mut transaction, id, now_ms, "state", State::Defined.word(), None).await?;
-        let vm = vm_by_id(&mut transaction, id).await?;
+        let vm = wish(&mut transaction, id, Verb::Start, now_ms).await?;
         transaction.commit().await?;
         Ok(vm)
     }
@@ -170,22 +176,7 @@ impl Store {
     /// [`Error::IllegalTransition`] if it does not follow from where the VM stands.
     pub async fn request(&self, id: &str, verb: Verb, now_ms: u64) -> Result<Vm, Error> {
         let mut transaction = self.pool.begin().await?;
-        let vm = vm_by_id(&mut transaction, id).await?;
-        step(&mut transaction, &vm, verb.request(), &Change::default(), now_ms).await?;
-        let (word, disks) = verb.columns();
-        // Disks that were to be deleted stay to be deleted, whoever asks again.
-        sqlx::query(
-            "INSERT INTO jobs (vm, verb, disks, created_ms) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (vm) DO UPDATE SET verb = excluded.verb, disks = MAX(jobs.disks, excluded.disks), \
-             attempts = 0, created_ms = excluded.created_ms",
-        )
-        .bind(id)
-        .bind(word)
-        .bind(disks)
-        .bind(now_ms.cast_signed())
-        .execute(&mut *transaction)
-        .await?;
-        let vm = vm_by_id(&mut transaction, id).await?;
+        let vm = wish(&mut transaction, id, verb, now_ms).await?;
         transaction.commit().await?;
         Ok(vm)
     }
@@ -298,6 +289,26 @@ async fn vm_by_id(transaction: &mut Transaction<'_>, id: &str) -> Result<Vm, Err
         .map(read_vm)
         .transpose()?
         .ok_or_else(|| Error::VmNotFound { asked: id.to_owned() })
+}
+
+/// Takes the VM a step towards `verb` and leaves a job to do it.
+async fn wish(transaction: &mut Transaction<'_>, id: &str, verb: Verb, now_ms: u64) -> Result<Vm, Error> {
+    let vm = vm_by_id(transaction, id).await?;
+    step(transaction, &vm, verb.request(), &Change::default(), now_ms).await?;
+    let (word, disks) = verb.columns();
+    // Disks that were to be deleted stay to be deleted, whoever asks again.
+    sqlx::query(
+        "INSERT INTO jobs (vm, verb, disks, created_ms) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (vm) DO UPDATE SET verb = excluded.verb, disks = MAX(jobs.disks, excluded.disks), \
+         attempts = 0, created_ms = excluded.created_ms",
+    )
+    .bind(id)
+    .bind(word)
+    .bind(disks)
+    .bind(now_ms.cast_signed())
+    .execute(&mut **transaction)
+    .await?;
+    vm_by_id(transaction, id).await
 }
 
 async fn step(
