@@ -202,8 +202,8 @@ impl Guest {
 
 /// Asks the seat at `socket`, on a connection of its own; how many seconds the answer took.
 ///
-/// A seat answers 100 calls a second, and 400 at once: where it has had enough, this waits and asks again,
-/// and only the answered call counts.
+/// Of one app a seat answers some 100 calls a second, challenges aside: where it has had enough, this waits
+/// and asks again, and only the answered call counts.
 ///
 /// # Panics
 /// If the seat answers with anything else than 200.

@@ -192,6 +192,12 @@ pub enum Error {
     /// A backup that does not open.
     #[error("the backup does not open: another passphrase, or it was changed")]
     Backup,
+    /// More calls than are served.
+    #[error(transparent)]
+    TooMany(#[from] crate::TooMany),
+    /// More records than are kept.
+    #[error(transparent)]
+    Full(#[from] crate::Full),
     /// The operating system gives no randomness.
     #[error("no randomness from the operating system: {0}")]
     Random(getrandom::Error),

@@ -11,19 +11,12 @@
 //! no TLS: everything that matters is sealed or signed end to end, and the seat listens on loopback or a
 //! Unix socket only.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::{future::Future, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -31,13 +24,9 @@ use axum::{
 use casemate_api::problem::Problem;
 use casemate_record::SubmissionRequest;
 use casemate_release::message::MAXIMUM_REQUEST_BYTES;
-use tokio::sync::Semaphore;
 
-use crate::{Error, Options, Service, StateFolder, limit::Bucket};
+use crate::{Error, Options, Service, StateFolder, TooMany};
 
-const CALLS_PER_SECOND: u64 = 100;
-const CALLS_AT_ONCE: u64 = 400;
-const IN_FLIGHT: usize = 64;
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 const CBOR: &str = "application/cbor";
 
@@ -94,32 +83,25 @@ pub async fn serve(
     }
 }
 
-struct Shared {
-    service: Service,
-    bucket: Mutex<Bucket>,
-    started: Instant,
-    in_flight: Semaphore,
-}
-
 fn routes(service: Service) -> Router {
-    let shared = Shared {
-        service,
-        bucket: Mutex::new(Bucket::new(CALLS_PER_SECOND, CALLS_AT_ONCE, 0)),
-        started: Instant::now(),
-        in_flight: Semaphore::new(IN_FLIGHT),
-    };
     Router::new()
         .route("/v1/guest", post(guest).layer(DefaultBodyLimit::max(MAXIMUM_REQUEST_BYTES)))
         .route("/v1/records", post(records).layer(DefaultBodyLimit::max(SubmissionRequest::MAXIMUM_BYTES)))
         .route("/v1/roster", get(roster))
         .route("/healthz", get(|| async { "ok" }))
-        .with_state(Arc::new(shared))
+        .with_state(Arc::new(service))
 }
 
-async fn guest(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let Ok(_permit) = shared.admit() else { return too_many() };
-    match tokio::time::timeout(CALL_LIMIT, shared.service.answer(&body)).await {
+type Body = Result<Bytes, BytesRejection>;
+
+async fn guest(State(service): State<Arc<Service>>, body: Body) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread(&rejection, "request_too_large", MAXIMUM_REQUEST_BYTES),
+    };
+    match tokio::time::timeout(CALL_LIMIT, service.answer(&body)).await {
         Ok(Ok(answer)) => ([(header::CONTENT_TYPE, CBOR)], answer).into_response(),
+        Ok(Err(Error::TooMany(why))) => too_many(&why),
         Ok(Err(error)) => broken(&error),
         Err(_) => problem(
             StatusCode::GATEWAY_TIMEOUT,
@@ -130,11 +112,24 @@ async fn guest(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     }
 }
 
-async fn records(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let Ok(_permit) = shared.admit() else { return too_many() };
-    match shared.service.submit(&body).await {
+async fn records(State(service): State<Arc<Service>>, body: Body) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread(&rejection, "record_too_large", SubmissionRequest::MAXIMUM_BYTES),
+    };
+    match service.submit(&body).await {
         Ok(receipt) => ([(header::CONTENT_TYPE, CBOR)], receipt.to_bytes()).into_response(),
         Err(error @ (Error::Store(_) | Error::Stored { .. } | Error::NotErased { .. })) => broken(&error),
+        Err(Error::TooMany(why)) => too_many(&why),
+        Err(Error::Full(full)) => {
+            tracing::warn!(code = full.code(), %full, "record refused");
+            problem(
+                StatusCode::INSUFFICIENT_STORAGE,
+                full.code(),
+                full.to_string(),
+                "nothing was taken, and nothing recorded before is lost",
+            )
+        }
         Err(error) => {
             tracing::warn!(%error, "record refused");
             problem(
@@ -147,27 +142,26 @@ async fn records(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     }
 }
 
-async fn roster(State(shared): State<Arc<Shared>>) -> Response {
-    ([(header::CONTENT_TYPE, CBOR)], shared.service.chain().to_bytes()).into_response()
+async fn roster(State(service): State<Arc<Service>>) -> Response {
+    ([(header::CONTENT_TYPE, CBOR)], service.chain().to_bytes()).into_response()
 }
 
-impl Shared {
-    fn admit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ()> {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if !self.bucket.lock().expect("no panic while held").take(now_ms) {
-            return Err(());
-        }
-        self.in_flight.try_acquire().map_err(|_| ())
+fn too_many(why: &TooMany) -> Response {
+    problem(StatusCode::TOO_MANY_REQUESTS, why.code(), why.to_string(), "try again in a second")
+}
+
+/// A body that is too long, or that ended early.
+fn unread(rejection: &BytesRejection, too_large: &str, limit: usize) -> Response {
+    let status = rejection.status();
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => problem(
+            status,
+            too_large,
+            format!("found more than the {limit} bytes that this call takes"),
+            "send less: of a record its policy is the largest part",
+        ),
+        _ => problem(status, "body", rejection.to_string(), "send the whole body again"),
     }
-}
-
-fn too_many() -> Response {
-    problem(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_many_requests",
-        "the seat serves as many calls as it can".to_owned(),
-        "try again in a second",
-    )
 }
 
 /// What broke is in the seat's log; callers learn only that it did.

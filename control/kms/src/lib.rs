@@ -18,6 +18,7 @@
 //! volume states. More seats, and a confidential VM around each, are what protects against that.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod appraise;
 mod backup;
 mod check;
@@ -30,9 +31,11 @@ mod service;
 mod store;
 mod unfinished;
 
+pub use admission::TooMany;
 pub use backup::{back_up, restore};
 pub use check::{Finding, Report, Standing, State, check};
 pub use error::Error;
 pub use folder::{Birthday, StateFolder};
 pub use http::{Listen, serve};
+pub use limit::{Full, Limits};
 pub use service::{Options, Service};

@@ -1,4 +1,82 @@
-//! How much may strangers ask?
+//! How much may be asked, and how much may be recorded?
+
+/// How much owners may have recorded at a seat. What is recorded stays, also where a limit is lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Apps. Anyone can make one: it costs a key.
+    pub apps: u64,
+    /// Instances of one app.
+    pub instances_per_app: u64,
+    /// Volumes of one app, of all its instances, erased ones included.
+    pub volumes_per_app: u64,
+    /// Bytes of the database above which owners' records no longer make it larger; new apps from half of it,
+    /// so that those recorded can go on.
+    pub database_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { apps: 1024, instances_per_app: 1024, volumes_per_app: 1024, database_bytes: 1 << 30 }
+    }
+}
+
+/// A bound of what may be recorded is reached; nothing that is recorded was touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Full {
+    /// No app more.
+    #[error(
+        "{found} apps are recorded at this seat, of at most {limit}; its operator can raise `--apps`, or use \
+         another seat"
+    )]
+    Apps {
+        /// The most.
+        limit: u64,
+        /// Recorded.
+        found: u64,
+    },
+    /// No instance more of this app.
+    #[error(
+        "{found} instances of this app are recorded at this seat, of at most {limit}; go on with one of them"
+    )]
+    Instances {
+        /// The most.
+        limit: u64,
+        /// Recorded.
+        found: u64,
+    },
+    /// No volume more of this app.
+    #[error("{found} volumes of this app are recorded at this seat, of at most {limit}; go on with those")]
+    Volumes {
+        /// The most.
+        limit: u64,
+        /// Recorded.
+        found: u64,
+    },
+    /// The database is as large as it may become.
+    #[error(
+        "the seat's database has {found} bytes, of at most {limit} for this kind of record; its operator can \
+         raise `--database-mib`"
+    )]
+    Database {
+        /// The most, in bytes.
+        limit: u64,
+        /// Its size, in bytes.
+        found: u64,
+    },
+}
+
+impl Full {
+    /// The stable name of the bound.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Full::Apps { .. } => "apps_full",
+            Full::Instances { .. } => "instances_full",
+            Full::Volumes { .. } => "volumes_full",
+            Full::Database { .. } => "database_full",
+        }
+    }
+}
 
 /// A token bucket: `burst` calls at once, then `rate` per second.
 #[derive(Debug)]

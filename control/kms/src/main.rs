@@ -9,7 +9,9 @@ use std::{
 };
 
 use casemate_endorse::{Cache, CollateralServer, Etiquette, KeyServer};
-use casemate_kms::{Error, Listen, Options, Standing, State, StateFolder, back_up, check, restore, serve};
+use casemate_kms::{
+    Error, Limits, Listen, Options, Standing, State, StateFolder, back_up, check, restore, serve,
+};
 use casemate_verify::Roots;
 use clap::{Parser, Subcommand};
 use getrandom::SysRng;
@@ -62,6 +64,13 @@ enum Command {
         /// Ask no vendor for certificates: use those that come with the evidence or lie in the state folder.
         #[arg(long)]
         offline: bool,
+        /// Most apps that owners may have recorded here.
+        #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().apps)]
+        apps: u64,
+        /// Size of the database above which owners' records no longer make it larger, in MiB; new apps from half
+        /// of it.
+        #[arg(long, value_name = "MIB", default_value_t = Limits::default().database_bytes >> 20, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        database_mib: u64,
         /// Key server to ask for AMD's certificates, instead of AMD's own.
         #[arg(long, value_name = "URL", env = "CASEMATE_KEY_SERVER", conflicts_with = "offline")]
         key_server: Option<String>,
@@ -125,13 +134,24 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 state.join("operators.key").display()
             );
         }
-        Command::Serve { state, listen, accept_simulated, lease, offline, key_server, collateral_server } => {
+        Command::Serve {
+            state,
+            listen,
+            accept_simulated,
+            lease,
+            offline,
+            apps,
+            database_mib,
+            key_server,
+            collateral_server,
+        } => {
             let servers = [key_server.as_deref(), collateral_server.as_deref()];
             let folder = StateFolder::open(&state)?;
             let options = Options {
                 accept_simulated,
                 lease: Duration::from_secs(lease),
                 endorsements: Some(endorsements(&state, offline, servers)?),
+                limits: Limits { apps, database_bytes: database_mib << 20, ..Limits::default() },
                 ..Options::default()
             };
             let runtime = tokio::runtime::Runtime::new()

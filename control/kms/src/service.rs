@@ -3,10 +3,10 @@
 use std::{
     collections::HashMap,
     sync::Mutex,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use casemate_crypto::hash::Sha256;
+use casemate_crypto::{hash::Sha256, sign::PublicKey};
 use casemate_endorse::Cache;
 use casemate_evidence::ReportData;
 use casemate_record::{AppId, BootId, InstanceId, RosterChain, VolumeName};
@@ -15,12 +15,15 @@ use casemate_release::{
     message::{ReleaseRequest, RenewRequest, SeatRequest, SeatResponse, Step, VolumeStep, transcript},
     seat::{Attested, BootStanding, Refusal, ReleaseFacts, Seat, SeatSession, StepFacts},
 };
+use casemate_volume::VolumeState;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use crate::{
-    Error, StateFolder,
+    Error, Limits, StateFolder, TooMany,
+    admission::{Admission, Bounds, Rate},
     appraise::{Appraiser, Question, policy_digest},
+    limit::Bucket,
     store::{App, Store, Transaction},
 };
 
@@ -36,6 +39,8 @@ pub struct Options {
     /// Where certificates and revocation lists are had that evidence does not carry; `None`: nowhere, then
     /// evidence must carry its certificates.
     pub endorsements: Option<Cache>,
+    /// How much owners may have recorded.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -45,16 +50,37 @@ impl Default for Options {
             lease: Duration::from_secs(600),
             challenge_lifetime: Duration::from_secs(120),
             endorsements: None,
+            limits: Limits::default(),
         }
     }
 }
 
 /// Most used challenges remembered.
 const USED_CHALLENGES: usize = 65_536;
-/// Most sessions remembered.
+/// Most sessions remembered, and of one app.
 const SESSIONS: usize = 4096;
+const SESSIONS_OF_AN_APP: usize = 512;
 /// How long a session is remembered, in milliseconds.
 const SESSION_MS: u64 = 3_600_000;
+
+/// Guests' calls other than for challenges. Each may mean an appraisal.
+const GUESTS: Bounds = Bounds {
+    own: Rate { per_second: 1, burst: 40 },
+    pool: Rate { per_second: 100, burst: 400 },
+    strangers: Rate { per_second: 100, burst: 400 },
+    at_once: 128,
+    at_once_each: 32,
+};
+/// Owners' records. Each may mean a write.
+const OWNERS: Bounds = Bounds {
+    own: Rate { per_second: 1, burst: 60 },
+    pool: Rate { per_second: 50, burst: 200 },
+    strangers: Rate { per_second: 20, burst: 100 },
+    at_once: 64,
+    at_once_each: 16,
+};
+/// Challenges: whoever asks for one is unknown, and it costs the seat no more than to refuse it.
+const CHALLENGES: Rate = Rate { per_second: 1000, burst: 4000 };
 
 /// A running seat.
 pub struct Service {
@@ -65,6 +91,11 @@ pub struct Service {
     keeper: Mutex<ChallengeKeeper>,
     sessions: Mutex<HashMap<Sha256, (u64, SeatSession)>>,
     pub(crate) store: tokio::sync::Mutex<Store>,
+    guests: Admission,
+    pub(crate) owners: Admission,
+    challenges: Mutex<Bucket>,
+    started: Instant,
+    owner_keys: Mutex<HashMap<AppId, PublicKey>>,
 }
 
 /// Why a call has no signed answer.
@@ -94,10 +125,11 @@ impl Service {
         let seat = folder.seat()?;
         let appraiser =
             Appraiser::new(&folder.floor_policy()?, options.accept_simulated, options.endorsements.clone())?;
-        let store = folder.store().await?;
+        let mut store = folder.store().await?;
+        let known = store.begin().await?.owners().await?;
         let lifetime_ms = milliseconds(options.challenge_lifetime);
         let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, USED_CHALLENGES);
-        Ok(Service {
+        let service = Service {
             seat,
             chain: folder.chain()?,
             appraiser,
@@ -105,7 +137,30 @@ impl Service {
             keeper: Mutex::new(keeper),
             sessions: Mutex::new(HashMap::new()),
             store: tokio::sync::Mutex::new(store),
-        })
+            guests: Admission::new(GUESTS),
+            owners: Admission::new(OWNERS),
+            challenges: Mutex::new(CHALLENGES.bucket()),
+            started: Instant::now(),
+            owner_keys: Mutex::new(HashMap::new()),
+        };
+        known.into_iter().for_each(|(app_id, owner)| service.know(app_id, owner));
+        Ok(service)
+    }
+
+    /// Gives an app that is recorded now its share of calls.
+    pub(crate) fn know(&self, app_id: AppId, owner: PublicKey) {
+        self.guests.know(app_id);
+        self.owners.know(app_id);
+        self.owner_keys.lock().expect("no panic while held").insert(app_id, owner);
+    }
+
+    /// Who owns a recorded app.
+    pub(crate) fn owner(&self, app_id: &AppId) -> Option<PublicKey> {
+        self.owner_keys.lock().expect("no panic while held").get(app_id).copied()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.options.limits
     }
 
     /// The roster chain that guests verify.
@@ -116,11 +171,27 @@ impl Service {
     /// Answers a guest's request, as bytes to bytes. A refusal is an answer, signed.
     ///
     /// # Errors
-    /// [`Error`] where the seat itself is broken: then nothing was decided.
+    /// [`Error::TooMany`], or [`Error`] where the seat itself is broken: then nothing was decided.
     pub async fn answer(&self, request: &[u8]) -> Result<Vec<u8>, Error> {
         let transcript = transcript(&self.seat.public(), request);
         let now_ms = now_ms();
-        let outcome = match SeatRequest::from_bytes(request) {
+        let parsed = SeatRequest::from_bytes(request);
+        let app = match &parsed {
+            Ok(SeatRequest::Release(request)) => Some(request.app_id),
+            Ok(SeatRequest::Renew(request)) => Some(request.app_id),
+            Ok(SeatRequest::Prepare(step) | SeatRequest::Commit(step)) => {
+                self.session(&step.session, now_ms).map(|session| session.app_id)
+            }
+            Ok(SeatRequest::Challenge) | Err(_) => None,
+        };
+        let _permit = match &parsed {
+            Ok(SeatRequest::Challenge) => {
+                self.admit_challenge()?;
+                None
+            }
+            _ => Some(self.guests.enter(app)?),
+        };
+        let outcome = match parsed {
             Err(_) => Err(Refusal::Encoding { bytes: request.len() }.into()),
             Ok(SeatRequest::Challenge) => {
                 let keeper = self.keeper.lock().expect("no panic while held");
@@ -166,6 +237,14 @@ impl Service {
         for volume in request.keys.iter().filter_map(|key| key.volume.as_ref()) {
             let (state, _) = transaction.volume(&request.app_id, &request.instance, volume).await?;
             facts.volumes.insert(volume.clone(), state);
+        }
+        let new = facts.volumes.values().filter(|state| matches!(state, VolumeState::Absent)).count() as u64;
+        if new > 0 {
+            let found = transaction.volume_count(&request.app_id).await?;
+            if found + new > self.options.limits.volumes_per_app {
+                tracing::warn!(app = %request.app_id.short(), found, new, "the app has as many volumes as it may");
+                return Err(Refusal::Busy.into());
+            }
         }
         let decision = self.seat.decide_release(
             request,
@@ -294,13 +373,23 @@ impl Service {
     fn remember(&self, transcript: Sha256, session: SeatSession, now_ms: u64) {
         let mut sessions = self.sessions.lock().expect("no panic while held");
         sessions.retain(|_, (expiry, _)| *expiry > now_ms);
-        if sessions.len() >= SESSIONS
-            && let Some(oldest) =
-                sessions.iter().min_by_key(|(_, (expiry, _))| *expiry).map(|(name, _)| *name)
-        {
-            sessions.remove(&oldest);
+        let own = |known: &SeatSession| known.app_id == session.app_id;
+        // An app that asks without end forgets its own sessions first.
+        let only_own = sessions.values().filter(|(_, known)| own(known)).count() >= SESSIONS_OF_AN_APP;
+        if only_own || sessions.len() >= SESSIONS {
+            let candidates = sessions.iter().filter(|(_, (_, known))| !only_own || own(known));
+            let oldest = candidates.min_by_key(|(_, (expiry, _))| *expiry).map(|(name, _)| *name);
+            oldest.and_then(|oldest| sessions.remove(&oldest));
         }
         sessions.insert(transcript, (now_ms + SESSION_MS, session));
+    }
+
+    fn admit_challenge(&self) -> Result<(), TooMany> {
+        let now_ms = milliseconds(self.started.elapsed());
+        match self.challenges.lock().expect("no panic while held").take(now_ms) {
+            true => Ok(()),
+            false => Err(TooMany::of_the_seat(CHALLENGES)),
+        }
     }
 
     fn session(&self, transcript: &Sha256, now_ms: u64) -> Option<SeatSession> {

@@ -291,6 +291,50 @@ impl Transaction<'_> {
         }))
     }
 
+    /// Every app, and who owns it.
+    pub async fn owners(&mut self) -> Result<Vec<(AppId, PublicKey)>, Error> {
+        let rows = sqlx::query("select app_id, genesis from apps").fetch_all(&mut *self.0).await?;
+        rows.iter()
+            .map(|row| {
+                let genesis: Vec<u8> = row.try_get(1)?;
+                let genesis: Genesis = read("genesis", &genesis, Genesis::MAXIMUM_BYTES)?;
+                Ok((identifier(row, 0)?, genesis.owner))
+            })
+            .collect()
+    }
+
+    pub async fn app_count(&mut self) -> Result<u64, Error> {
+        let row = sqlx::query("select count(*) from apps").fetch_one(&mut *self.0).await?;
+        Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+    }
+
+    pub async fn instance_count(&mut self, app_id: &AppId) -> Result<u64, Error> {
+        let row = sqlx::query("select count(*) from instances where app_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .fetch_one(&mut *self.0)
+            .await?;
+        Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+    }
+
+    pub async fn volume_count(&mut self, app_id: &AppId) -> Result<u64, Error> {
+        let row = sqlx::query("select count(*) from volumes where app_id = ?")
+            .bind(&app_id.as_bytes()[..])
+            .fetch_one(&mut *self.0)
+            .await?;
+        Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+    }
+
+    /// Bytes of the database that are in use.
+    pub async fn size_bytes(&mut self) -> Result<u64, Error> {
+        let row = sqlx::query(
+            "select (page_count - freelist_count) * page_size \
+             from pragma_page_count, pragma_freelist_count, pragma_page_size",
+        )
+        .fetch_one(&mut *self.0)
+        .await?;
+        Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+    }
+
     pub async fn put_app(&mut self, app: &App) -> Result<(), Error> {
         sqlx::query("insert or replace into apps (app_id, genesis, authority, policy) values (?, ?, ?, ?)")
             .bind(&app.authority.app_id.as_bytes()[..])
