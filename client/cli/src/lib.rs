@@ -40,6 +40,7 @@ pub mod policy;
 pub mod project;
 pub mod random;
 pub mod session;
+pub mod tee;
 pub mod token;
 
 pub use error::{Error, exit};

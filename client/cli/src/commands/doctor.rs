@@ -56,7 +56,7 @@ pub async fn run(context: &Context, _: Arguments) -> Result<u8, Error> {
 }
 
 fn tee() -> Finding {
-    let (state, found, advice) = if Path::new("/dev/sev").exists() {
+    let (state, found, advice) = if crate::tee::is_here() {
         (State::Ok, "SEV-SNP host device present", "")
     } else {
         (

@@ -21,7 +21,7 @@ enum Command {
     /// Show which services answer, where they listen, keep state and log
     Status,
     /// Start the services and leave them running
-    Start,
+    Start(Simulation),
     /// Stop the services; VMs go on without them, unless --vms
     ///
     /// A VM needs no service while it runs. The services find it again when they start, at the latest with the
@@ -33,7 +33,14 @@ enum Command {
     },
     /// Run the services in this process until it is stopped
     #[command(hide = true)]
-    Run,
+    Run(Simulation),
+}
+
+#[derive(Debug, clap::Args)]
+struct Simulation {
+    /// Let this machine's seat accept simulated guests although the machine has a TEE: no confidentiality
+    #[arg(long)]
+    accept_simulated: bool,
 }
 
 /// Runs the command.
@@ -43,13 +50,13 @@ enum Command {
 pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let home = &context.home;
     match arguments.command {
-        Command::Run => {
-            local::supervisor::run(home).await?;
+        Command::Run(simulation) => {
+            local::supervisor::run(home, simulation.accept_simulated).await?;
             return Ok(exit::DONE);
         }
         Command::Stop { vms } => return stop(context, vms).await,
-        Command::Start => {
-            local::start(home).await?;
+        Command::Start(simulation) => {
+            local::start(home, simulation.accept_simulated).await?;
         }
         Command::Status => {}
     }
@@ -94,7 +101,7 @@ async fn stop(context: &Context, with_vms: bool) -> Result<u8, Error> {
     let mut answers = validator.is_well().await;
     if with_vms && !answers && local::state(home, "validator").exists() {
         // VMs that earlier services left running are theirs to stop.
-        local::start(home).await?;
+        local::start(home, false).await?;
         answers = true;
     }
     let mut stopped = Stopped { services_stopped: false, vms_stopped: Vec::new(), vms_running: None };

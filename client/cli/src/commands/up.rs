@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -97,7 +97,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
 
     let simulated = match &context.validator {
         Some(_) => arguments.accept_simulated,
-        None => !Path::new("/dev/sev").exists(),
+        None => !crate::tee::is_here(),
     };
     let image = GuestImage::find(home, arguments.image.as_deref())?;
     let shape = guest_image::shape(project.compose.casemate.vcpus, project.compose.casemate.memory_bytes);

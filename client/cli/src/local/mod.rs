@@ -14,6 +14,7 @@ use std::{
 };
 
 use casemate_crypto::hash::Sha256;
+use casemate_verify::Policy;
 use serde::Serialize;
 
 use crate::{Error, api::Validator, files, home::Home};
@@ -54,6 +55,15 @@ pub enum LocalError {
         #[source]
         source: std::io::Error,
     },
+    /// Services run already, and their seat was not told to accept simulation.
+    #[error("the services run already, and their seat accepts no simulated hardware")]
+    RunsWithoutSimulation,
+    /// The seat was born with a floor policy under which no simulated guest can pass.
+    #[error("{path} lists no simulated root, so no simulated guest can pass it")]
+    FloorWithoutSimulation {
+        /// The seat's floor policy.
+        path: PathBuf,
+    },
     /// A preparing command failed.
     #[error("`{command}` failed; see {log}")]
     Preparation {
@@ -75,6 +85,12 @@ impl LocalError {
                 format!("the log's end says why: tail {}", log.display())
             }
             LocalError::PathTooLong { .. } => "set CASEMATE_HOME to a shorter path".into(),
+            LocalError::RunsWithoutSimulation => {
+                "stop them first: `casemate local stop`, then start them again with --accept-simulated".into()
+            }
+            LocalError::FloorWithoutSimulation { .. } => {
+                "keep that seat for hardware and set CASEMATE_HOME to another folder for simulation".into()
+            }
             LocalError::Supervisor { .. } => "check the limits on processes, then try again".into(),
         }
     }
@@ -113,7 +129,7 @@ pub async fn validator(home: &Home) -> Result<Validator, Error> {
     if validator.is_well().await {
         return Ok(validator);
     }
-    start(home).await?;
+    start(home, false).await?;
     Ok(validator)
 }
 
@@ -191,15 +207,19 @@ struct ShownRoot {
     key_digest: Sha256,
 }
 
-/// Makes the key service of this machine, once.
-fn ensure_key_service(home: &Home) -> Result<(), Error> {
+/// Makes the key service of this machine, once; one that was made and is not whole is refused at once.
+///
+/// Its floor policy lists this machine's simulated root only where simulation is to count.
+fn ensure_key_service(home: &Home, accept_simulated: bool) -> Result<(), Error> {
     let state = state(home, "kms");
-    if state.join("roster.cbor").exists() {
+    if std::fs::read_dir(&state).is_ok_and(|entries| entries.count() > 0) {
+        let mut command = Command::new(program("casemate-kms")?);
+        prepare(home, command.arg("check").arg(&state), "kms check")?;
         return Ok(());
     }
     let root = match program("casemate-simtee") {
-        Ok(_) => Some(simulated_root(home)?),
-        Err(_) => None,
+        Ok(_) if simulates(crate::tee::is_here(), accept_simulated) => Some(simulated_root(home)?),
+        _ => None,
     };
     let floor = home.local().join("kms-floor.toml");
     files::write_private(&floor, crate::policy::seat_floor_text(root).as_bytes())?;
@@ -220,11 +240,32 @@ fn prepare(home: &Home, command: &mut Command, what: &str) -> Result<Vec<u8>, Er
     if output.status.success() { Ok(output.stdout) } else { Err(failed().into()) }
 }
 
-/// Starts the services under a supervisor, unless one runs, and waits until they answer.
+/// Whether the seat of a machine lets simulated hardware count: where there is no other, or its operator says so.
+fn simulates(has_tee: bool, accept_simulated: bool) -> bool {
+    !has_tee || accept_simulated
+}
+
+/// Refuses to promise simulation that a seat, born or running without it, would not accept.
+fn check_simulation(home: &Home) -> Result<(), LocalError> {
+    if let Some(supervisor) = supervisor::running(home)
+        && !supervisor::was_told_to_simulate(supervisor)
+    {
+        return Err(LocalError::RunsWithoutSimulation);
+    }
+    let path = state(home, "kms").join("floor-policy.toml");
+    let floor = std::fs::read_to_string(&path).ok().and_then(|text| Policy::parse(&text).ok());
+    match floor {
+        Some(floor) if !floor.lists_simulated_roots() => Err(LocalError::FloorWithoutSimulation { path }),
+        _ => Ok(()),
+    }
+}
+
+/// Starts the services under a supervisor, unless one runs, and waits until they answer. A machine with a TEE
+/// accepts simulated guests only with `accept_simulated`.
 ///
 /// # Errors
 /// [`LocalError`].
-pub async fn start(home: &Home) -> Result<(), Error> {
+pub async fn start(home: &Home, accept_simulated: bool) -> Result<(), Error> {
     for service in SERVICES {
         let path = home.socket(service);
         if path.as_os_str().len() > 107 {
@@ -233,10 +274,13 @@ pub async fn start(home: &Home) -> Result<(), Error> {
         program(&format!("casemate-{service}"))?;
     }
     files::make_private_folder(&home.local())?;
+    if accept_simulated && crate::tee::is_here() {
+        check_simulation(home)?;
+    }
     if supervisor::running(home).is_none() {
         supervisor::end_leftovers(home).await;
-        ensure_key_service(home)?;
-        spawn_supervisor(home)?;
+        ensure_key_service(home, accept_simulated)?;
+        spawn_supervisor(home, accept_simulated)?;
     }
     for service in SERVICES {
         wait_until_well(home, service, 60).await?;
@@ -244,7 +288,7 @@ pub async fn start(home: &Home) -> Result<(), Error> {
     Ok(())
 }
 
-fn spawn_supervisor(home: &Home) -> Result<(), Error> {
+fn spawn_supervisor(home: &Home, accept_simulated: bool) -> Result<(), Error> {
     let fail = |source| LocalError::Supervisor { source };
     let path = home.local().join("supervisor.log");
     let output = std::fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -252,6 +296,7 @@ fn spawn_supervisor(home: &Home) -> Result<(), Error> {
     let mut command = Command::new(std::env::current_exe().map_err(fail)?);
     command
         .args(["local", "run"])
+        .args(accept_simulated.then_some(supervisor::ACCEPT_SIMULATED))
         .env("CASEMATE_HOME", home.root())
         // No service of this machine may read the owner's passphrase.
         .env_remove("CASEMATE_KEY_PASSPHRASE")
@@ -305,4 +350,23 @@ pub fn program(name: &str) -> Result<PathBuf, LocalError> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| LocalError::NotInstalled { program: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_without_a_simulated_root_is_not_promised_to_simulate() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        check_simulation(&home).unwrap();
+        let path = state(&home, "kms").join("floor-policy.toml");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, crate::policy::seat_floor_text(None)).unwrap();
+        let refused = check_simulation(&home);
+        assert!(matches!(refused, Err(LocalError::FloorWithoutSimulation { path: found }) if found == path));
+        std::fs::write(&path, crate::policy::seat_floor_text(Some(Sha256::from([7; 32])))).unwrap();
+        check_simulation(&home).unwrap();
+    }
 }

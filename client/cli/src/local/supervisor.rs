@@ -38,7 +38,7 @@ pub fn running(home: &Home) -> Option<i32> {
 ///
 /// # Errors
 /// [`LocalError`] if it cannot begin; afterwards services that end are started again.
-pub async fn run(home: &Home) -> Result<(), Error> {
+pub async fn run(home: &Home, accept_simulated: bool) -> Result<(), Error> {
     let Some(_lock) = take_lock(home)? else { return Ok(()) };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|source| LocalError::Supervisor { source })?;
@@ -47,7 +47,9 @@ pub async fn run(home: &Home) -> Result<(), Error> {
     for service in SERVICES {
         files::make_private_folder(&state(home, service))?;
     }
-    let mut services: Vec<Supervised> = SERVICES.iter().map(|name| Supervised::new(name)).collect();
+    let simulates = super::simulates(crate::tee::is_here(), accept_simulated);
+    let mut services: Vec<Supervised> =
+        SERVICES.iter().map(|name| Supervised::new(name, simulates)).collect();
     loop {
         for service in &mut services {
             service.keep_running(home)?;
@@ -83,6 +85,12 @@ pub(super) async fn end_leftovers(home: &Home) -> bool {
     any
 }
 
+/// Whether the operator of this machine said to `process`, a supervisor, that simulated hardware counts.
+pub(super) fn was_told_to_simulate(process: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|argument| argument == ACCEPT_SIMULATED.as_bytes())
+}
+
 /// Processes of a service on the state of this home.
 fn leftovers(home: &Home, service: &str) -> Vec<Pid> {
     let (program, state) = (format!("casemate-{service}"), state(home, service));
@@ -99,6 +107,7 @@ fn leftovers(home: &Home, service: &str) -> Vec<Pid> {
 
 struct Supervised {
     name: &'static str,
+    simulates: bool,
     child: Option<Child>,
     failures: u32,
     not_before: Instant,
@@ -106,8 +115,15 @@ struct Supervised {
 }
 
 impl Supervised {
-    fn new(name: &'static str) -> Self {
-        Supervised { name, child: None, failures: 0, not_before: Instant::now(), started: Instant::now() }
+    fn new(name: &'static str, simulates: bool) -> Self {
+        Supervised {
+            name,
+            simulates,
+            child: None,
+            failures: 0,
+            not_before: Instant::now(),
+            started: Instant::now(),
+        }
     }
 
     fn keep_running(&mut self, home: &Home) -> Result<(), Error> {
@@ -129,7 +145,7 @@ impl Supervised {
         let log = open_log(home, self.name)?;
         let mut command = Command::new(program(&format!("casemate-{}", self.name))?);
         command
-            .args(arguments(home, self.name))
+            .args(arguments(home, self.name, self.simulates))
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().map_err(|source| LocalError::Supervisor { source })?)
             .stderr(log)
@@ -160,7 +176,8 @@ impl Supervised {
     }
 }
 
-fn arguments(home: &Home, service: &str) -> Vec<String> {
+/// With what a service is started. `simulates` says whether simulated hardware counts on this machine.
+fn arguments(home: &Home, service: &str, simulates: bool) -> Vec<String> {
     let mut arguments = vec![
         "serve".to_owned(),
         "--state".to_owned(),
@@ -168,9 +185,9 @@ fn arguments(home: &Home, service: &str) -> Vec<String> {
         "--listen".to_owned(),
         address(home, service),
     ];
-    if service == "kms" && state(home, "hostd").join("simtee").exists() {
+    if service == "kms" && simulates && state(home, "hostd").join("simtee").exists() {
         // The seat of a machine that simulates: its floor policy lists that root and no other.
-        arguments.push("--accept-simulated".to_owned());
+        arguments.push(ACCEPT_SIMULATED.to_owned());
     }
     if service == "hostd" {
         arguments.extend(["--images".to_owned(), home.guest_images().display().to_string()]);
@@ -207,10 +224,55 @@ fn open_log(home: &Home, service: &str) -> Result<File, Error> {
         .map_err(|source| files::error("write", &path, source))
 }
 
+/// To the supervisor and to the seat: simulated hardware counts.
+pub(super) const ACCEPT_SIMULATED: &str = "--accept-simulated";
+
 fn pid_file(home: &Home) -> PathBuf {
     home.local().join("supervisor.pid")
 }
 
 fn say(text: &str) {
     eprintln!("{} {text}", crate::clock::now_ms());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(home: &Home, service: &str, simulates: bool, argument: &str) -> bool {
+        arguments(home, service, simulates).iter().any(|found| found == argument)
+    }
+
+    #[test]
+    fn the_seat_is_told_of_simulation_only_without_a_tee_or_when_the_operator_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        // (the machine has a TEE, the operator says so) and whether simulated hardware counts.
+        let table = [(false, false, true), (false, true, true), (true, false, false), (true, true, true)];
+        for root_is_here in [false, true] {
+            if root_is_here {
+                std::fs::create_dir_all(state(&home, "hostd").join("simtee")).unwrap();
+            }
+            for (has_tee, accept_simulated, counts) in table {
+                let simulates = super::super::simulates(has_tee, accept_simulated);
+                assert_eq!(simulates, counts, "{has_tee} {accept_simulated}");
+                let seat = told(&home, "kms", simulates, "--accept-simulated");
+                assert_eq!(seat, counts && root_is_here, "{has_tee} {accept_simulated}");
+                for other in ["hostd", "validator"] {
+                    assert!(!told(&home, other, simulates, "--accept-simulated"), "{other}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_validator_of_this_machine_alone_takes_paths_of_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        for simulates in [false, true] {
+            assert!(told(&home, "validator", simulates, "--accept-image-paths"));
+            assert!(!told(&home, "kms", simulates, "--accept-image-paths"));
+            assert!(!told(&home, "hostd", simulates, "--accept-image-paths"));
+        }
+    }
 }
