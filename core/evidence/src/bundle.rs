@@ -55,6 +55,70 @@ pub enum Item {
     /// What Intel publishes about the platform of either.
     #[n(18)]
     IntelCollateral(#[n(0)] IntelCollateral),
+    /// An attestation document of AWS; see [`crate::nitro::Document`].
+    #[n(19)]
+    NitroDocument(#[n(0)] ByteVec),
+    /// What a confidential VM of Azure keeps in NV index 0x01400001; see [`crate::azure::HclReport`].
+    #[n(20)]
+    AzureReport(#[n(0)] ByteVec),
+    /// What a TPM stated of its PCRs.
+    #[n(32)]
+    TpmQuote(#[n(0)] TpmQuote),
+    /// The key that signed the quote, and who certifies it.
+    #[n(33)]
+    TpmKey(#[n(0)] TpmKey),
+    /// What was measured into the PCRs, or into a trust domain's RTMRs; see [`crate::eventlog::EventLog`].
+    #[n(34)]
+    EventLog(#[n(0)] ByteVec),
+    /// What the running kernel measured, in ASCII; see [`crate::ima::List`].
+    #[n(35)]
+    ImaList(#[n(0)] ByteVec),
+}
+
+/// A TPM's quote with the PCR values that it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TpmQuote {
+    /// TPMS_ATTEST.
+    #[n(0)]
+    pub statement: ByteVec,
+    /// TPMT_SIGNATURE; or an RSA signature by itself, of RSASSA with SHA-256.
+    #[n(1)]
+    pub signature: ByteVec,
+    /// Values of PCRs; those that the quote does not select do not count.
+    #[n(2)]
+    pub pcrs: Vec<TpmPcr>,
+}
+
+/// The value of a PCR.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TpmPcr {
+    /// TPM_ALG_ID of its bank.
+    #[n(0)]
+    pub bank: u16,
+    /// Its index.
+    #[n(1)]
+    pub index: u8,
+    /// Its value.
+    #[n(2)]
+    pub value: ByteVec,
+}
+
+/// The attestation key of a TPM, in as many ways as its holder has: what is not there is empty, and not all
+/// of it is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TpmKey {
+    /// DER `SubjectPublicKeyInfo`.
+    #[n(0)]
+    pub public_key: ByteVec,
+    /// TPMT_PUBLIC.
+    #[n(1)]
+    pub public_area: ByteVec,
+    /// Its certificate and those above it, each in DER, in any order.
+    #[n(2)]
+    pub certificates: Vec<ByteVec>,
+    /// Revocation lists of authorities among them, each in DER.
+    #[n(3)]
+    pub revocation_lists: Vec<ByteVec>,
 }
 
 /// A chain from the report's signing key to a root, each certificate in DER.
@@ -253,6 +317,54 @@ impl Bundle {
         })
     }
 
+    /// The attestation document of AWS.
+    pub fn nitro_document(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::NitroDocument(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// Azure's report.
+    pub fn azure_report(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::AzureReport(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The TPM's quote.
+    pub fn tpm_quote(&self) -> Option<&TpmQuote> {
+        self.items.iter().find_map(|item| match item {
+            Item::TpmQuote(quote) => Some(quote),
+            _ => None,
+        })
+    }
+
+    /// The key of the TPM's quote.
+    pub fn tpm_key(&self) -> Option<&TpmKey> {
+        self.items.iter().find_map(|item| match item {
+            Item::TpmKey(key) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// The event log.
+    pub fn event_log(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::EventLog(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The list of what the running kernel measured.
+    pub fn ima_list(&self) -> Option<&[u8]> {
+        self.items.iter().find_map(|item| match item {
+            Item::ImaList(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> Option<&[u8]> {
         self.items.iter().find_map(|item| match item {
@@ -270,6 +382,18 @@ impl Bundle {
     }
 }
 
+impl TpmKey {
+    /// A key of which nothing is known yet: fill in what there is.
+    pub fn empty() -> Self {
+        Self {
+            public_key: Vec::new().into(),
+            public_area: Vec::new().into(),
+            certificates: Vec::new(),
+            revocation_lists: Vec::new(),
+        }
+    }
+}
+
 impl Item {
     /// The number of the type on the wire.
     pub fn number(&self) -> u8 {
@@ -282,6 +406,12 @@ impl Item {
             Item::TdxQuote(_) => 16,
             Item::SgxQuote(_) => 17,
             Item::IntelCollateral(_) => 18,
+            Item::NitroDocument(_) => 19,
+            Item::AzureReport(_) => 20,
+            Item::TpmQuote(_) => 32,
+            Item::TpmKey(_) => 33,
+            Item::EventLog(_) => 34,
+            Item::ImaList(_) => 35,
         }
     }
 }
@@ -331,6 +461,30 @@ mod tests {
             bundle.to_bytes(),
             [0x82, 1, 0x82, 0x82, 1, 0x81, 0x42, 0xAA, 0xBB, 0x82, 4, 0x81, 0x41, 0xCC]
         );
+    }
+
+    #[test]
+    fn items_of_tpms_and_clouds_read_back() {
+        let bundle = Bundle::new([
+            Item::ImaList(vec![6].into()),
+            Item::EventLog(vec![5].into()),
+            Item::TpmKey(TpmKey { certificates: vec![vec![4].into()], ..TpmKey::empty() }),
+            Item::TpmQuote(TpmQuote {
+                statement: vec![3].into(),
+                signature: vec![2].into(),
+                pcrs: vec![TpmPcr { bank: 11, index: 7, value: vec![1; 32].into() }],
+            }),
+            Item::AzureReport(vec![8].into()),
+            Item::NitroDocument(vec![9].into()),
+        ]);
+        let read = Bundle::parse(&bundle.to_bytes()).unwrap();
+        assert_eq!(read, bundle);
+        assert_eq!(read.items().iter().map(Item::number).collect::<Vec<_>>(), [19, 20, 32, 33, 34, 35]);
+        assert_eq!(read.nitro_document(), Some(&[9][..]));
+        assert_eq!(read.azure_report(), Some(&[8][..]));
+        assert_eq!(read.tpm_quote().unwrap().pcrs[0].index, 7);
+        assert_eq!(read.tpm_key().unwrap().certificates.len(), 1);
+        assert_eq!((read.event_log(), read.ima_list()), (Some(&[5][..]), Some(&[6][..])));
     }
 
     #[test]

@@ -159,6 +159,27 @@ impl PublicKey {
         read_public_key(&spki)
     }
 
+    /// The DER `SubjectPublicKeyInfo`, as [`parse_spki`](Self::parse_spki) reads it and certificates carry it.
+    pub fn to_spki(&self) -> Vec<u8> {
+        let (algorithm, bits) = match self {
+            PublicKey::P256(key) => (EC_P256.to_vec(), [&[4], &key.as_bytes()[..]].concat()),
+            PublicKey::P384(key) => (EC_P384.to_vec(), [&[4], &key.as_bytes()[..]].concat()),
+            PublicKey::Rsa { modulus, exponent } => {
+                let number = |bytes| der::asn1::UintRef::new(bytes).and_then(|number| number.to_der());
+                let numbers =
+                    [number(modulus), number(exponent)].map(|number| number.expect("numbers encode"));
+                (RSA_NUMBERS.to_vec(), tlv(0x30, &numbers.concat()))
+            }
+        };
+        let unused_bits = 0;
+        tlv(0x30, &[algorithm, tlv(0x03, &[&[unused_bits], bits.as_slice()].concat())].concat())
+    }
+
+    /// SHA-256 of the DER `SubjectPublicKeyInfo`: names the key, whoever carries it.
+    pub fn digest(&self) -> Sha256 {
+        sha256(&self.to_spki())
+    }
+
     /// What the bit string of a DER `SubjectPublicKeyInfo` holds: the bytes that name a key by their SHA-1
     /// (RFC 5280 §4.2.1.2, method 1).
     pub fn key_bits_of_spki(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -166,6 +187,29 @@ impl PublicKey {
         spki.subject_public_key.as_bytes().map(<[u8]>::to_vec)
     }
 }
+
+/// Tag, length and content (X.690 §8.1).
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    match content.len() {
+        short @ 0..128 => bytes.push(short as u8),
+        long => {
+            let length: Vec<u8> = long.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+            bytes.push(0x80 | length.len() as u8);
+            bytes.extend(length);
+        }
+    }
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// AlgorithmIdentifier of id-ecPublicKey with secp256r1 (RFC 5480 §2.1.1).
+const EC_P256: [u8; 21] =
+    [0x30, 19, 6, 7, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1, 6, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7];
+/// AlgorithmIdentifier of id-ecPublicKey with secp384r1.
+const EC_P384: [u8; 18] = [0x30, 16, 6, 7, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1, 6, 5, 0x2B, 0x81, 4, 0, 0x22];
+/// AlgorithmIdentifier of rsaEncryption (RFC 4055 §1.2).
+const RSA_NUMBERS: [u8; 15] = [0x30, 13, 6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1, 5, 0];
 
 impl Certificate {
     /// Greatest length accepted, in bytes.

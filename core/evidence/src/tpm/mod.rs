@@ -19,7 +19,7 @@ pub use error::TpmError;
 pub use pcr::{PcrSelection, PcrValues, PcrValuesError};
 pub use public::{Name, ObjectAttributes, Public, Scheme, UniqueKey, qualified_name};
 pub use signature::Signature;
-pub use tools::{PcrFileError, read_pcr_file};
+pub use tools::{PcrFileError, read_pcr_file, read_pcr_json};
 
 /// Greatest number of PCRs that any selection names: 24 in every TPM of a PC (TCG PC Client Platform TPM
 /// Profile, 3.8 "PCR attributes"), and up to 32 by the size of the bitmap that is accepted here.

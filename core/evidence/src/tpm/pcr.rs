@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use casemate_crypto::hash::{Digest, HashAlgorithm};
+use casemate_crypto::hash::{Digest, HashAlgorithm, Sha256, sha256};
 
 use super::error::TpmError;
-use super::{PCR_COUNT, attest::read_hash};
+use super::tools::PcrFileError;
+use super::{
+    PCR_COUNT,
+    attest::{hash_of, id_of, read_hash},
+};
+use crate::bundle::TpmPcr;
 use crate::reader::Reader;
 
 /// TPMS_PCR_SELECTION (TPM2 Part 2 §10.6.2): PCRs of one bank.
@@ -137,8 +142,105 @@ impl PcrValues {
         self.values.iter().map(|(&(bank, index), &value)| (bank, index, value))
     }
 
+    /// Reads the values of a bundle's quote.
+    ///
+    /// # Errors
+    /// [`PcrFileError::Hash`], [`PcrFileError::Value`].
+    pub fn read_items(items: &[TpmPcr]) -> Result<Self, PcrFileError> {
+        let mut pcrs = Self::new();
+        for item in items {
+            let bank = hash_of(item.bank).ok_or(PcrFileError::Hash { found: item.bank })?;
+            pcrs.insert(bank, item.index, &item.value)?;
+        }
+        Ok(pcrs)
+    }
+
+    /// The values as a bundle carries them.
+    pub fn to_items(&self) -> Vec<TpmPcr> {
+        let item = |(bank, index, value): (HashAlgorithm, u8, Digest)| TpmPcr {
+            bank: id_of(bank),
+            index,
+            value: value.as_bytes().to_vec().into(),
+        };
+        self.iter().map(item).collect()
+    }
+
+    /// What was launched, as one value: SHA-256 over `CSM1TPML` and, of each of PCR 0 to 9 and 11 to 14 that
+    /// has a value in `bank`, in ascending order, TPM_ALG_ID of the bank (2 bytes, big-endian), index (1 byte)
+    /// and value (`docs/reference/launch-measurement.md`). The others belong to the running system.
+    pub fn launch_measurement(&self, bank: HashAlgorithm) -> Sha256 {
+        let mut bytes = b"CSM1TPML".to_vec();
+        for index in (0..=9).chain(11..=14) {
+            if let Some(value) = self.value(bank, index) {
+                bytes.extend_from_slice(&id_of(bank).to_be_bytes());
+                bytes.push(index);
+                bytes.extend_from_slice(value.as_bytes());
+            }
+        }
+        sha256(&bytes)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tpm::read_pcr_json;
+
+    fn pcrs() -> PcrValues {
+        let mut pcrs = PcrValues::new();
+        for index in [4, 7, 10] {
+            pcrs.insert(HashAlgorithm::Sha256, index, &[index; 32]).unwrap();
+        }
+        pcrs.insert(HashAlgorithm::Sha384, 4, &[9; 48]).unwrap();
+        pcrs
+    }
+
+    #[test]
+    fn values_read_back_from_a_bundle_and_from_json() {
+        assert_eq!(PcrValues::read_items(&pcrs().to_items()).unwrap(), pcrs());
+        let digits = |byte: &str, len| byte.repeat(len);
+        let json = format!(
+            r#"{{"sha256": {{"4": "{}", "7": "{}", "10": "{}"}}, "sha384": {{"4": "{}"}}}}"#,
+            digits("04", 32),
+            digits("07", 32),
+            digits("0a", 32),
+            digits("09", 48)
+        );
+        assert_eq!(read_pcr_json(json.as_bytes()).unwrap(), pcrs());
+    }
+
+    #[test]
+    fn values_that_are_none_have_a_refusal_each() {
+        let item = |bank, index, len: usize| TpmPcr { bank, index, value: vec![0; len].into() };
+        let refused = |item| PcrValues::read_items(&[item]).unwrap_err();
+        assert!(matches!(refused(item(0x12, 0, 32)), PcrFileError::Hash { found: 0x12 }));
+        assert!(matches!(refused(item(0x0B, 32, 32)), PcrFileError::Value(PcrValuesError::Index { .. })));
+        assert!(matches!(refused(item(0x0B, 0, 31)), PcrFileError::Value(PcrValuesError::Length { .. })));
+        for text in ["[]", r#"{"md5": {}}"#, r#"{"sha256": {"x": ""}}"#, r#"{"sha256": {"0": "zz"}}"#] {
+            assert!(matches!(read_pcr_json(text.as_bytes()), Err(PcrFileError::Json { .. })), "{text}");
+        }
+        let short = r#"{"sha256": {"0": "00"}}"#;
+        assert!(matches!(read_pcr_json(short.as_bytes()), Err(PcrFileError::Value(_))));
+    }
+
+    /// docs/reference/launch-measurement.md, section 8.
+    #[test]
+    fn the_launch_measurement_is_of_the_boot_in_one_bank() {
+        let bytes = [
+            &b"CSM1TPML"[..],
+            &[0, 0x0B, 4],
+            &[4; 32],
+            &[0, 0x0B, 7],
+            &[7; 32], // PCR 10 is the running system's
+        ]
+        .concat();
+        assert_eq!(pcrs().launch_measurement(HashAlgorithm::Sha256), sha256(&bytes));
+        let other = [&b"CSM1TPML"[..], &[0, 0x0C, 4], &[9; 48]].concat();
+        assert_eq!(pcrs().launch_measurement(HashAlgorithm::Sha384), sha256(&other));
     }
 }

@@ -3,6 +3,8 @@
 //! Source: tpm2-tools, `lib/pcr.c`, the default ("serialized") output of `tpm2_quote -o`, which Keylime
 //! also sends: TPML_PCR_SELECTION and a list of TPML_DIGEST, as they lie in memory, little-endian.
 
+use std::collections::BTreeMap;
+
 use casemate_crypto::hash::HashAlgorithm;
 
 use super::attest::hash_of;
@@ -55,6 +57,12 @@ pub enum PcrFileError {
     /// A value that is none of its PCR.
     #[error(transparent)]
     Value(#[from] PcrValuesError),
+    /// Not JSON of the expected form.
+    #[error("not the JSON of PCR values, {{\"sha256\": {{\"0\": DIGITS}}}}: {message}")]
+    Json {
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// Reads the PCR values that `tpm2_quote -o` wrote. Nothing vouches for them but a quote over their digest.
@@ -91,6 +99,28 @@ pub fn read_pcr_file(bytes: &[u8]) -> Result<PcrValues, PcrFileError> {
 }
 
 /// TPML_PCR_SELECTION in memory: a count, and room for 16 selections of 8 bytes, one of them padding.
+/// Reads PCR values in JSON: an object with a member for each bank (`sha1`, `sha256`, `sha384`, `sha512`), of
+/// which each is an object with a member for each PCR, its index, that holds the value in hexadecimal.
+///
+/// # Errors
+/// [`PcrFileError::Json`], [`PcrFileError::Value`].
+pub fn read_pcr_json(bytes: &[u8]) -> Result<PcrValues, PcrFileError> {
+    let fault = |message: String| PcrFileError::Json { message };
+    let banks: BTreeMap<String, BTreeMap<u8, String>> =
+        serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+    let mut pcrs = PcrValues::new();
+    for (name, values) in banks {
+        let bank = HashAlgorithm::ALL.into_iter().find(|known| known.name() == name);
+        let bank = bank.ok_or_else(|| fault(format!("bank {name:?} is unknown")))?;
+        for (index, digits) in values {
+            let value =
+                hex::decode(&digits).map_err(|_| fault(format!("PCR {index} is no hexadecimal number")))?;
+            pcrs.insert(bank, index, &value)?;
+        }
+    }
+    Ok(pcrs)
+}
+
 fn read_selection(reader: &mut Reader<'_>) -> Result<Vec<(HashAlgorithm, u8)>, PcrFileError> {
     let count = bounded("selection.count", reader.u32_le()?, BANKS)?;
     let mut selected = Vec::new();
