@@ -11,6 +11,7 @@ use der::oid::{AssociatedOid as _, ObjectIdentifier};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::signature::{Sha1, SignatureError, verify_x509};
+use crate::verdict::{Code, Comparison, Node, broken, not_genuine};
 
 /// What one kind of chain is like.
 #[derive(Debug, Clone, Copy)]
@@ -177,6 +178,30 @@ pub enum ListFault {
     /// A newer one is due.
     #[error("is out of date")]
     Expired,
+}
+
+/// Which check a certificate fails for which no trusted root vouches.
+pub(crate) fn failed_path(error: &PathError) -> Box<Node> {
+    use PathError as E;
+    match error {
+        E::UntrustedRoot { found, .. } => {
+            not_genuine(Code::ChainRoot, found.as_ref(), Comparison::OneOf, "the trusted roots")
+        }
+        E::TooManyCertificates { .. } | E::TooLong { .. } | E::MissingIssuer { .. } | E::SelfSigned => {
+            broken(Code::ChainIssuer, error)
+        }
+        E::Signature { .. } => broken(Code::ChainSignature, error),
+        E::NotAuthority { .. } | E::PathLength { .. } | E::CriticalExtension { .. } => {
+            broken(Code::ChainRight, error)
+        }
+        E::NotYetValid { not_before_ms, now_ms, .. } => {
+            not_genuine(Code::ChainTime, *now_ms, Comparison::AtLeast, *not_before_ms)
+        }
+        E::Expired { not_after_ms, now_ms, .. } => {
+            not_genuine(Code::ChainTime, *now_ms, Comparison::AtMost, *not_after_ms)
+        }
+        E::RevocationList { .. } | E::Revoked { .. } => broken(Code::ChainRevocation, error),
+    }
 }
 
 /// Greatest number of certificates that are looked at.

@@ -34,6 +34,7 @@ pub mod eventlog;
 pub mod gcp;
 pub mod ima;
 pub mod intel;
+pub mod logs;
 pub mod nitro;
 pub mod nvidia;
 pub mod sgx;
@@ -54,8 +55,8 @@ pub use expectations::{
     Channel, Expectations, Freshness, KnownRoster, LEASE_ALLOWANCE_MS, LaunchMeasurement, ReferenceValue,
     SessionStanding, Workload,
 };
-pub use policy::{Policy, PolicyError};
-pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TrustClass};
+pub use policy::{Policy, PolicyError, Section};
+pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TpmRoots, TrustClass};
 pub use verdict::{
     Branch, Carried, Claims, Code, Comparison, Details, Explanation, FreshnessSlot, Node, NotEstablished,
     Outcome, Outline, Platform, Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,

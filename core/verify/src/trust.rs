@@ -67,18 +67,37 @@ pub struct SimulatedRoot {
 pub struct Roots {
     amd: Vec<AmdRoot>,
     intel: Vec<IntelRoot>,
+    aws: Vec<Sha256>,
+    google: Vec<Sha256>,
+    tpm: TpmRoots,
     simulated: Vec<SimulatedRoot>,
+}
+
+/// Who may vouch for the attestation key of a TPM; nobody is built in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TpmRoots {
+    /// Root keys of vendors and clouds, by SHA-256 of the `SubjectPublicKeyInfo`.
+    pub authorities: Vec<Sha256>,
+    /// Attestation keys that the Verifier itself enrolled, named in the same way.
+    pub enrolled_keys: Vec<Sha256>,
 }
 
 impl Roots {
     /// The roots of every vendor that Casemate knows, and nothing else.
     pub fn builtin() -> Self {
-        Self::none().with_amd().with_intel()
+        Self::none().with_amd().with_intel().with_aws().with_google()
     }
 
     /// No root at all.
     pub fn none() -> Self {
-        Self { amd: Vec::new(), intel: Vec::new(), simulated: Vec::new() }
+        Self {
+            amd: Vec::new(),
+            intel: Vec::new(),
+            aws: Vec::new(),
+            google: Vec::new(),
+            tpm: TpmRoots::default(),
+            simulated: Vec::new(),
+        }
     }
 
     /// These roots and AMD's of Milan, Genoa and Turin.
@@ -93,9 +112,27 @@ impl Roots {
         self
     }
 
+    /// These roots and AWS's.
+    pub fn with_aws(mut self) -> Self {
+        self.aws = crate::nitro::ROOTS.to_vec();
+        self
+    }
+
+    /// These roots and Google's of vTPMs.
+    pub fn with_google(mut self) -> Self {
+        self.google = crate::gcp::ROOTS.to_vec();
+        self
+    }
+
+    /// These roots and those of TPMs' attestation keys.
+    pub fn with_tpm(mut self, roots: TpmRoots) -> Self {
+        self.tpm = roots;
+        self
+    }
+
     /// Whether no root is here at all.
     pub fn is_empty(&self) -> bool {
-        self.amd.is_empty() && self.intel.is_empty() && self.simulated.is_empty()
+        *self == Self::none()
     }
 
     /// These roots and simulated ones. A key that is a vendor's as well stays the vendor's.
@@ -135,6 +172,49 @@ impl Roots {
         let simulated = self.simulated.iter().any(|root| root.key_digest == *key_digest);
         simulated.then_some(TrustClass::Simulated)
     }
+}
+
+impl Roots {
+    /// Keys at which the chain of a document of AWS may end.
+    pub(crate) fn nitro_anchors(&self) -> Vec<Sha256> {
+        self.anchors([&self.aws])
+    }
+
+    /// Keys at which the chain of an attestation key's certificate may end.
+    pub(crate) fn tpm_anchors(&self) -> Vec<Sha256> {
+        self.anchors([&self.google, &self.tpm.authorities])
+    }
+
+    /// Whether the Verifier enrolled this attestation key, or accepts it as a simulated TPM's.
+    pub(crate) fn is_enrolled(&self, key_digest: &Sha256) -> bool {
+        self.anchors([&self.tpm.enrolled_keys]).contains(key_digest)
+    }
+
+    /// Whether this root is Google's, and the policy accepts it as such.
+    pub(crate) fn is_google(&self, key_digest: &Sha256) -> bool {
+        self.google.contains(key_digest)
+    }
+
+    /// What stands behind a document of AWS whose chain ends at this key.
+    pub(crate) fn nitro_class(&self, anchor: &Sha256) -> TrustClass {
+        class(self.aws.contains(anchor))
+    }
+
+    /// What stands behind an attestation key whose chain ends at this key, or which is this key.
+    pub(crate) fn tpm_class(&self, anchor: &Sha256) -> TrustClass {
+        let lists = [&self.google, &self.tpm.authorities, &self.tpm.enrolled_keys];
+        class(lists.iter().any(|list| list.contains(anchor)))
+    }
+
+    fn anchors<const N: usize>(&self, lists: [&Vec<Sha256>; N]) -> Vec<Sha256> {
+        let simulated = self.simulated.iter().map(|root| root.key_digest);
+        lists.into_iter().flatten().copied().chain(simulated).collect()
+    }
+}
+
+/// A key that is a vendor's, or was enrolled, is not a simulated one, even if it is listed as such.
+fn class(real: bool) -> TrustClass {
+    if real { TrustClass::Real } else { TrustClass::Simulated }
 }
 
 /// Which list anchored a chain.

@@ -1,20 +1,25 @@
 //! From bytes to a verdict, in one step.
 
+use std::borrow::Cow;
+
 use casemate_crypto::Provider;
 use casemate_crypto::hash::{Sha256, sha256};
+use casemate_evidence::azure::{HclReport, ReportType};
 use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::intel::{Body, Quote};
+use casemate_evidence::nitro::Document;
 use casemate_evidence::snp::Report;
 
 use crate::appraise::{Appraisal, Genuine, rule};
 use crate::expectations::Expectations;
 use crate::intel::{self, Collateral};
+use crate::logs::{self, Logs, Registers, WithLogs};
 use crate::policy::Policy;
 use crate::trust::{AcceptSimulated, Roots};
 use crate::verdict::{
     Code, Comparison, Node, NotEstablished, Outcome, Platform, Value, Verdict, not_genuine,
 };
-use crate::{sgx, snp, tdx};
+use crate::{azure, nitro, sgx, snp, tdx, tpm};
 
 /// Everything that stays the same from one appraisal to the next.
 #[derive(Clone, Copy)]
@@ -67,21 +72,43 @@ impl Verifier<'_> {
             Ok(platform) => platform,
             Err(failed) => return self.hearsay(Outcome::NotGenuine, *failed),
         };
-        if !self.policy.has_rules(platform) {
+        let mut needed = std::iter::once(platform).chain(tee_of_azure(bundle));
+        if let Some(platform) = needed.find(|platform| !self.policy.has_rules(*platform)) {
             return self.hearsay(Outcome::Refused, rule::no_rules(platform));
+        }
+        if let Some(failed) = logs::no_rules(self.policy, bundle) {
+            return self.hearsay(Outcome::Refused, failed);
         }
         let manifest = bundle.manifest().map(sha256);
         let genuine: Result<Box<dyn Genuine>, Box<Node>> = match platform {
             Platform::Snp => {
-                let elsewhere = endorsements.and_then(|endorsements| endorsements.snp.as_ref());
-                self.authenticate_snp(bundle, elsewhere, now_ms).map(|genuine| Box::new(genuine) as _)
+                let report = bundle.snp_report().expect("the bundle was found to hold a report");
+                let genuine = self.authenticate_snp(report, bundle, endorsements, now_ms);
+                genuine.map(|genuine| Box::new(genuine) as _)
             }
             Platform::Tdx | Platform::Sgx => {
                 let elsewhere = endorsements.and_then(|endorsements| endorsements.intel.as_ref());
                 self.authenticate_intel(bundle, platform, elsewhere, now_ms)
             }
+            Platform::Azure => self.authenticate_azure(bundle, endorsements, now_ms),
+            Platform::Nitro => self.authenticate_nitro(bundle, now_ms),
+            // Whose TPM it is, its certificate says.
+            Platform::Tpm | Platform::Gcp => self.authenticate_tpm(bundle, now_ms),
         };
+        let genuine = genuine.and_then(|genuine| self.with_logs(genuine, bundle));
         self.appraise(genuine, manifest, expectations, now_ms)
+    }
+
+    /// The evidence and its logs, where it has registers and the policy rules for logs, or a log came along.
+    fn with_logs(&self, evidence: Box<dyn Genuine>, bundle: &Bundle) -> Result<Box<dyn Genuine>, Box<Node>> {
+        let registers = evidence.registers();
+        let has_logs = bundle.event_log().is_some() || bundle.ima_list().is_some();
+        let has_rules = self.policy.events.is_some() || self.policy.ima.is_some();
+        if !has_logs && (!has_rules || matches!(registers, Registers::None)) {
+            return Ok(evidence);
+        }
+        let logs = Logs::authenticate(bundle, registers, self.policy, self.provider)?;
+        Ok(Box::new(WithLogs { evidence, logs }))
     }
 
     /// Appraises an SEV-SNP report by itself at time `now_ms` (milliseconds since 1970).
@@ -143,13 +170,15 @@ impl Verifier<'_> {
         }
     }
 
+    /// A report of SEV-SNP, by the certificates in the bundle or elsewhere.
     fn authenticate_snp(
         &self,
+        report: &[u8],
         bundle: &Bundle,
-        elsewhere: Option<&snp::Endorsements>,
+        endorsements: Option<&Endorsements>,
         now_ms: u64,
     ) -> Result<snp::Genuine, Box<Node>> {
-        let report = bundle.snp_report().expect("the bundle was found to hold a report");
+        let elsewhere = endorsements.and_then(|endorsements| endorsements.snp.as_ref());
         let report = Report::parse(report).map_err(|error| snp::unreadable_report(&error))?;
         let carried =
             snp::Endorsements::from_bundle(bundle).map_err(|error| snp::unreadable_endorsements(&error))?;
@@ -179,10 +208,8 @@ impl Verifier<'_> {
         if platform_of(&quote) != platform {
             return Err(intel::wrong_tee(platform_of(&quote).name(), platform.name()));
         }
-        let carried = bundle.intel_collateral().map(Collateral::from_bundle_item).transpose();
-        let carried = carried.map_err(|error| intel::unreadable_collateral(&error))?;
-        let collateral = carried.as_ref().or(elsewhere).ok_or_else(intel::missing_collateral)?;
-        self.authenticate_quote(quote, collateral, now_ms)
+        let collateral = collateral_of(bundle, elsewhere)?;
+        self.authenticate_quote(quote, &collateral, now_ms)
     }
 
     fn authenticate_quote(
@@ -198,6 +225,46 @@ impl Verifier<'_> {
                 .map(|genuine| Box::new(genuine) as _),
         };
         genuine.map_err(|error| intel::not_genuine(&error))
+    }
+
+    fn authenticate_nitro(&self, bundle: &Bundle, now_ms: u64) -> Result<Box<dyn Genuine>, Box<Node>> {
+        let bytes = bundle.nitro_document().expect("the bundle was found to hold a document");
+        let document = Document::parse(bytes).map_err(|error| nitro::unreadable_document(&error))?;
+        let genuine = nitro::authenticate(document, self.roots, now_ms, self.provider);
+        genuine.map(|genuine| Box::new(genuine) as _).map_err(|error| nitro::not_genuine(&error))
+    }
+
+    fn authenticate_tpm(&self, bundle: &Bundle, now_ms: u64) -> Result<Box<dyn Genuine>, Box<Node>> {
+        let quote = bundle.tpm_quote().expect("the bundle was found to hold a quote");
+        let genuine = tpm::authenticate(quote, bundle.tpm_key(), self.roots, now_ms, self.provider);
+        genuine.map(|genuine| Box::new(genuine) as _).map_err(|error| tpm::not_genuine(&error))
+    }
+
+    /// The TEE's part first, then what it vouches for.
+    fn authenticate_azure(
+        &self,
+        bundle: &Bundle,
+        endorsements: Option<&Endorsements>,
+        now_ms: u64,
+    ) -> Result<Box<dyn Genuine>, Box<Node>> {
+        let bytes = bundle.azure_report().expect("the bundle was found to hold Azure's report");
+        let hcl = HclReport::parse(bytes).map_err(|error| azure::unreadable_report(&error))?;
+        let tee = match hcl.report_type {
+            ReportType::Snp => {
+                let genuine = self.authenticate_snp(&hcl.tee_report, bundle, endorsements, now_ms)?;
+                azure::Tee::Snp(Box::new(genuine))
+            }
+            ReportType::Tdx => {
+                let quote = bundle.tdx_quote().ok_or_else(azure::missing_quote)?;
+                let quote = Quote::parse(quote).map_err(|error| intel::unreadable_quote(&error))?;
+                let elsewhere = endorsements.and_then(|endorsements| endorsements.intel.as_ref());
+                let collateral = collateral_of(bundle, elsewhere)?;
+                let genuine = tdx::authenticate(quote, &collateral, self.roots, now_ms, self.provider);
+                azure::Tee::Tdx(Box::new(genuine.map_err(|error| intel::not_genuine(&error))?))
+            }
+        };
+        let genuine = azure::authenticate(&hcl, tee, bundle.tpm_quote(), bundle.tpm_key(), self.provider);
+        genuine.map(|genuine| Box::new(genuine) as _).map_err(|error| azure::not_genuine(&error))
     }
 
     /// The verdict on evidence that nobody vouches for, or that nobody looked into: one failed check, and
@@ -229,15 +296,43 @@ impl Verifier<'_> {
     }
 }
 
-/// The one platform whose evidence a bundle holds.
+/// Intel's collateral in the bundle, or elsewhere.
+fn collateral_of<'a>(
+    bundle: &Bundle,
+    elsewhere: Option<&'a Collateral>,
+) -> Result<Cow<'a, Collateral>, Box<Node>> {
+    let carried = bundle.intel_collateral().map(Collateral::from_bundle_item).transpose();
+    let carried = carried.map_err(|error| intel::unreadable_collateral(&error))?;
+    match carried {
+        Some(carried) => Ok(Cow::Owned(carried)),
+        None => elsewhere.map(Cow::Borrowed).ok_or_else(intel::missing_collateral),
+    }
+}
+
+/// The TEE of a confidential VM of Azure; of a report that cannot be read nothing is known.
+fn tee_of_azure(bundle: &Bundle) -> Option<Platform> {
+    let report = bundle.azure_report().and_then(|bytes| HclReport::parse(bytes).ok())?;
+    Some(match report.report_type {
+        ReportType::Snp => Platform::Snp,
+        ReportType::Tdx => Platform::Tdx,
+    })
+}
+
+/// The one platform whose evidence a bundle holds. A TDX quote and a TPM's belong to Azure's report where
+/// there is one.
 fn platform(bundle: &Bundle) -> Result<Platform, Box<Node>> {
+    let azure = bundle.azure_report().is_some();
     let found: Vec<Platform> = bundle
         .items()
         .iter()
         .filter_map(|item| match item {
             Item::SnpReport(_) => Some(Platform::Snp),
+            Item::AzureReport(_) => Some(Platform::Azure),
+            Item::TdxQuote(_) | Item::TpmQuote(_) if azure => None,
             Item::TdxQuote(_) => Some(Platform::Tdx),
             Item::SgxQuote(_) => Some(Platform::Sgx),
+            Item::NitroDocument(_) => Some(Platform::Nitro),
+            Item::TpmQuote(_) => Some(Platform::Tpm),
             _ => None,
         })
         .collect();

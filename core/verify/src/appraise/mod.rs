@@ -14,6 +14,7 @@ use casemate_evidence::ReportData;
 use casemate_record::{PolicyDigest, WorkloadDigest};
 
 use crate::expectations::{Channel, Expectations, Freshness, LaunchMeasurement};
+use crate::logs::Registers;
 use crate::policy::Policy;
 use crate::trust::{AcceptSimulated, TrustClass};
 use crate::verdict::{
@@ -58,6 +59,11 @@ pub trait Genuine: Sealed {
     /// Further checks of what was launched, where a platform measures more than one value.
     fn image(&self, _policy: &Policy) -> Vec<Node> {
         Vec::new()
+    }
+
+    /// Registers that it signs, to which a log may replay.
+    fn registers(&self) -> Registers {
+        Registers::None
     }
 
     /// The signed bytes, which name the evidence.
@@ -182,7 +188,7 @@ impl Policy {
         let refused = groups.iter().any(|group| group.status == Status::Failed);
         let (platform, trust_class, measurement) = (facts.platform, facts.trust_class, facts.measurement);
         let workload_digest = facts.workload_slot.digest;
-        let carried = facts.freshness_slot.value;
+        let carried = facts.freshness_slot.value.clone();
         let verdict = Verdict {
             outcome: if refused { Outcome::Refused } else { Outcome::Verified },
             trust_class: Some(trust_class),
@@ -205,7 +211,7 @@ impl Policy {
                     Some(report_data)
                 }
                 (Freshness::Unchecked, Carried::ReportData(report_data)) => Some(report_data),
-                (Freshness::Unchecked, Carried::Digest(_)) => None,
+                (Freshness::Unchecked, Carried::Digest(_) | Carried::Other(_)) => None,
             },
             evidence_digest: sha256(genuine.evidence()),
         }))
@@ -232,6 +238,7 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
             Channel::Session { key_digest, .. } => Some(key_digest),
             Channel::Unchecked => None,
         },
+        logs: facts.logs,
         details: facts.details,
     }
 }

@@ -2,7 +2,7 @@
 
 use casemate_crypto::hash::Sha256;
 
-use crate::policy::{Accept, BitRule, Policy};
+use crate::policy::{Accept, BitRule, CollateralRules, Policy};
 use crate::trust::{AcceptSimulated, TrustClass};
 use crate::verdict::{Code, Comparison, Node, Platform, Source, Value};
 
@@ -68,6 +68,43 @@ pub(crate) fn bit(code: Code, rule: BitRule, found: bool) -> Node {
         BitRule::Forbidden => equal(code, !found, found, false),
     }
 }
+
+/// As [`bit`], of what need not be stated: then it is neither on nor off.
+pub(crate) fn flag(code: Code, rule: BitRule, found: Option<bool>) -> Node {
+    match (rule, found) {
+        (BitRule::Any, None) => not_checked(code, Value::Nothing),
+        (rule, Some(found)) => bit(code, rule, found),
+        (_, None) => equal(code, false, "not stated", if rule == BitRule::Required { "on" } else { "off" }),
+    }
+}
+
+/// Whether there was a revocation list for every certificate, and how old the oldest is.
+pub(crate) fn revocation(rules: &CollateralRules, made_ms: Option<u64>, now_ms: u64) -> [Node; 2] {
+    let present = if rules.revocation_list_required {
+        let found = if made_ms.is_some() { "present" } else { "absent" };
+        equal(Code::RevocationListPresent, made_ms.is_some(), found, "present")
+    } else {
+        not_checked(Code::RevocationListPresent, Value::Nothing)
+    };
+    let age = match (rules.maximum_age_ms, made_ms) {
+        (Some(maximum_ms), Some(made_ms)) => {
+            let age_ms = now_ms.saturating_sub(made_ms);
+            Node::check(
+                Code::CollateralAge,
+                age_ms <= maximum_ms,
+                age_ms / DAY_MS,
+                Comparison::AtMost,
+                maximum_ms / DAY_MS,
+                Source::Policy,
+            )
+        }
+        // A limit without a list to apply it to: whether one must be there is the check above.
+        _ => not_checked(Code::CollateralAge, Value::Nothing),
+    };
+    [present, age]
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(crate) fn equal(code: Code, holds: bool, found: impl Into<Value>, expected: impl Into<Value>) -> Node {
     Node::check(code, holds, found, Comparison::Equal, expected, Source::Policy)

@@ -5,8 +5,8 @@ use casemate_evidence::intel::{PckConfiguration, TcbStatus};
 use super::quote::AuthenticatedQuote;
 use super::standing::Standing;
 use crate::appraise::Circumstances;
-use crate::appraise::rule::{self, VendorRoot, accepts, at_least, bit, denies, equal, not_checked};
-use crate::policy::{Accept, BitRule, CollateralRules, IntelRules, Policy};
+use crate::appraise::rule::{self, VendorRoot, accepts, at_least, denies, flag, not_checked};
+use crate::policy::{Accept, CollateralRules, IntelRules, Policy};
 use crate::verdict::{Code, Comparison, Node, Source, Value};
 
 /// Who stands behind the quote: root, platform, processor, and how old the collateral is.
@@ -117,11 +117,6 @@ fn advisories(rules: &IntelRules, standing: &Standing) -> Node {
 /// How the machine is configured, as far as its certificate says.
 pub(crate) fn platform(rules: &IntelRules, quote: &AuthenticatedQuote) -> Node {
     let found = quote.pck.configuration();
-    let flag = |code, rule, found: Option<bool>| match (rule, found) {
-        (BitRule::Any, None) => not_checked(code, Value::Nothing),
-        (rule, Some(found)) => bit(code, rule, found),
-        (_, None) => equal(code, false, "not stated", if rule == BitRule::Required { "on" } else { "off" }),
-    };
     let configuration = |pick: fn(PckConfiguration) -> Option<bool>| found.and_then(pick);
     Node::group(
         Code::Platform,

@@ -5,7 +5,7 @@ use casemate_evidence::intel::QuoteError;
 use super::certificate::ChainError;
 use super::collateral::{CollateralFileError, Document, DocumentError};
 use super::quote::AuthenticateError;
-use crate::verdict::{Code, Comparison, Node, Value, not_genuine as failed};
+use crate::verdict::{Code, Comparison, Node, Value, broken, not_genuine as failed};
 
 pub(crate) fn unreadable_quote(error: &QuoteError) -> Box<Node> {
     broken(Code::QuoteFormat, error)
@@ -115,8 +115,4 @@ fn broken_chain(error: &ChainError) -> Box<Node> {
         E::Revoked { .. } => broken(Code::IntelRevocation, error),
         E::Pck(_) => broken(Code::PckFormat, error),
     }
-}
-
-fn broken(code: Code, error: &dyn std::error::Error) -> Box<Node> {
-    failed(code, error.to_string(), Comparison::Equal, Value::Nothing)
 }

@@ -128,6 +128,30 @@ pub enum PolicyError {
         /// What belongs together.
         tables: &'static str,
     },
+    /// A key that is no register.
+    #[error("`{field}` has {found:?}, expected registers 0 to {maximum} and \"others\"")]
+    Register {
+        /// The table.
+        field: &'static str,
+        /// The key.
+        found: String,
+        /// Highest register.
+        maximum: u8,
+    },
+    /// Nothing is said of the registers that are not listed.
+    #[error(
+        "`{field}.others` is missing or not \"any\"; write `others = \"any\"` beside the registers listed"
+    )]
+    Others {
+        /// The table.
+        field: &'static str,
+    },
+    /// A runtime policy for IMA that is none.
+    #[error("`ima.runtime_policy`: {message}")]
+    RuntimePolicy {
+        /// What is wrong with it.
+        message: String,
+    },
     /// No platform at all.
     #[error("no platform is accepted; write the rules of at least one")]
     NoPlatform,

@@ -6,9 +6,13 @@ use casemate_crypto::hash::sha256;
 use casemate_record::PolicyDigest;
 use serde::Deserialize;
 
+use super::clouds::{AzureRules, AzureTable, GcpRules, GcpTable};
 use super::firmware::FloorTable;
 use super::intel::{IntelRules, IntelTable, SgxRules, SgxTable, TdxRules, TdxTable};
+use super::logs::{EventRules, EventsTable, ImaRules, ImaTable};
+use super::nitro::{NitroRules, NitroTable};
 use super::snp::{GuestTable, HardwareTable, IdBlockTable, PlatformTable, SnpRules, SnpTables};
+use super::tpm::{TpmRules, TpmTable};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
 use super::{
     CollateralRules, DigestRule, FreshnessRules, MeasurementRule, NamedMeasurement, Policy, PolicyError,
@@ -43,12 +47,41 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         intel: intel(file.roots.intel, file.intel, file.tdx.is_some() || file.sgx.is_some())?,
         tdx: file.tdx.map(TdxRules::read).transpose()?,
         sgx: file.sgx.map(SgxRules::read).transpose()?,
+        nitro: rooted(
+            Platform::Nitro,
+            ["roots.aws", "nitro"],
+            "`roots.aws` and [nitro]",
+            file.roots.aws,
+            file.nitro,
+            NitroRules::read,
+        )?,
+        gcp: rooted(
+            Platform::Gcp,
+            ["roots.google", "gcp"],
+            "`roots.google`, [gcp] and [tpm]",
+            file.roots.google,
+            file.gcp,
+            GcpRules::read,
+        )?,
+        azure: file.azure.map(AzureRules::read).transpose()?,
+        tpm: file.tpm.map(TpmRules::read).transpose()?,
+        events: file.events.map(EventRules::read).transpose()?,
+        ima: file.ima.map(ImaRules::read).transpose()?,
         measurements: measurements(file.image.measurements)?,
         workload: workload(file.workload)?,
         collateral: collateral(file.collateral)?,
         freshness: freshness(&file.freshness)?,
     };
-    if policy.snp.is_none() && policy.intel.is_none() {
+    let clouds = [
+        (policy.gcp.is_some(), Platform::Gcp, "`roots.google`, [gcp] and [tpm]"),
+        (policy.azure.is_some(), Platform::Azure, "[azure] and [tpm]"),
+    ];
+    for (accepted, platform, tables) in clouds {
+        if accepted && policy.tpm.is_none() {
+            return Err(PolicyError::Incomplete { platform, missing: "tpm", tables });
+        }
+    }
+    if Platform::ALL.iter().all(|platform| !policy.has_rules(*platform)) {
         return Err(PolicyError::NoPlatform);
     }
     if policy.roots().is_empty() {
@@ -110,6 +143,23 @@ fn intel(
         (None, ..) => Err(missing("roots.intel")),
         (_, None, _) => Err(missing("intel")),
         (_, _, false) => Err(missing("tdx")),
+    }
+}
+
+/// The rules of a platform that consist of its roots and one table: both or neither.
+fn rooted<Table, Rules>(
+    platform: Platform,
+    [roots_key, table_key]: [&'static str; 2],
+    tables: &'static str,
+    roots: Option<String>,
+    table: Option<Table>,
+    read: fn(&str, Table) -> Result<Rules, PolicyError>,
+) -> Result<Option<Rules>, PolicyError> {
+    match (roots, table) {
+        (None, None) => Ok(None),
+        (Some(roots), Some(table)) => read(&roots, table).map(Some),
+        (None, _) => Err(PolicyError::Incomplete { platform, missing: roots_key, tables }),
+        (_, None) => Err(PolicyError::Incomplete { platform, missing: table_key, tables }),
     }
 }
 
@@ -207,6 +257,12 @@ struct File {
     intel: Option<IntelTable>,
     tdx: Option<TdxTable>,
     sgx: Option<SgxTable>,
+    nitro: Option<NitroTable>,
+    tpm: Option<TpmTable>,
+    gcp: Option<GcpTable>,
+    azure: Option<AzureTable>,
+    events: Option<EventsTable>,
+    ima: Option<ImaTable>,
     image: ImageTable,
     workload: WorkloadTable,
     collateral: CollateralTable,
@@ -218,6 +274,8 @@ struct File {
 struct RootsTable {
     amd: Option<String>,
     intel: Option<String>,
+    aws: Option<String>,
+    google: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -4,12 +4,18 @@
 //! refused, no list is empty, and what is not checked says `"any"`. Each platform has rules of its own;
 //! evidence of a platform without rules is refused. Reference: `docs/reference/policy.md`.
 
+mod clouds;
 mod error;
 mod example;
 mod file;
 mod firmware;
 mod intel;
+mod logs;
+mod nitro;
+mod registers;
+mod section;
 mod snp;
+mod tpm;
 mod value;
 
 use casemate_crypto::hash::Sha256;
@@ -18,9 +24,14 @@ use casemate_record::{AppId, PolicyDigest, WorkloadDigest};
 use crate::expectations::LaunchMeasurement;
 use crate::trust::{Roots, SimulatedRoot};
 use crate::verdict::Platform;
+pub(crate) use clouds::{AzureRules, GcpRules};
 pub use error::PolicyError;
 pub(crate) use intel::{IntelRules, ServiceTdRule, SgxRules, TdxRules};
+pub(crate) use logs::{EventRules, ImaRules};
+pub(crate) use nitro::NitroRules;
+pub use section::Section;
 pub(crate) use snp::{BlockId, IdBlockRules, SnpRules};
+pub(crate) use tpm::TpmRules;
 
 /// What a Relying Party accepts. See [`Policy::example`] for the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +43,13 @@ pub struct Policy {
     pub(crate) intel: Option<IntelRules>,
     pub(crate) tdx: Option<TdxRules>,
     pub(crate) sgx: Option<SgxRules>,
+    pub(crate) nitro: Option<NitroRules>,
+    /// Present if `gcp` or `azure` is.
+    pub(crate) tpm: Option<TpmRules>,
+    pub(crate) gcp: Option<GcpRules>,
+    pub(crate) azure: Option<AzureRules>,
+    pub(crate) events: Option<EventRules>,
+    pub(crate) ima: Option<ImaRules>,
     pub(crate) measurements: MeasurementRule,
     pub(crate) workload: WorkloadRules,
     pub(crate) collateral: CollateralRules,
@@ -63,6 +81,12 @@ impl Policy {
         example::hardware_only()
     }
 
+    /// `text`, a policy file without this section, and the section to start from: strict, and absent unless
+    /// it is asked for.
+    pub fn with_section(text: &str, section: Section) -> String {
+        section.add_to(text)
+    }
+
     /// SHA-256 of the policy file, byte for byte: comments count.
     pub fn digest(&self) -> PolicyDigest {
         self.digest
@@ -78,6 +102,15 @@ impl Policy {
         if self.intel.as_ref().is_some_and(|rules| rules.intel_roots) {
             roots = roots.with_intel();
         }
+        if self.nitro.as_ref().is_some_and(|rules| rules.aws_roots) {
+            roots = roots.with_aws();
+        }
+        if self.gcp.as_ref().is_some_and(|rules| rules.google_roots) {
+            roots = roots.with_google();
+        }
+        if let Some(rules) = &self.tpm {
+            roots = roots.with_tpm(rules.anchors());
+        }
         roots.with_simulated(self.simulated_roots.iter().map(|digest| SimulatedRoot { key_digest: *digest }))
     }
 
@@ -87,6 +120,10 @@ impl Policy {
             Platform::Snp => self.snp.is_some(),
             Platform::Tdx => self.tdx.is_some(),
             Platform::Sgx => self.sgx.is_some(),
+            Platform::Nitro => self.nitro.is_some(),
+            Platform::Tpm => self.tpm.is_some(),
+            Platform::Gcp => self.gcp.is_some() && self.tpm.is_some(),
+            Platform::Azure => self.azure.is_some() && self.tpm.is_some(),
         }
     }
 

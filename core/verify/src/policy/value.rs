@@ -39,6 +39,11 @@ pub(crate) fn bytes<T: std::str::FromStr<Err = ParseBytesError>>(
     text.parse().map_err(|source| PolicyError::Bytes { field, found: text, source })
 }
 
+/// A name, as somebody else writes it.
+pub(crate) fn text(_field: &'static str, text: String) -> Result<String, PolicyError> {
+    Ok(text)
+}
+
 pub(crate) type Entry<T> = fn(&'static str, String) -> Result<T, PolicyError>;
 
 pub(crate) fn non_empty<T>(

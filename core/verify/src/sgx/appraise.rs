@@ -29,6 +29,7 @@ impl GenuineEvidence for Genuine {
                 value: Carried::ReportData(report.report_data()),
             },
             not_established: Vec::new(),
+            logs: None,
             details: Details::Sgx(Box::new(Claims {
                 quote_version: quote.quote.version().number(),
                 standing: quote.standing.clone(),

@@ -7,7 +7,7 @@ use super::Genuine;
 use super::claims::Claims;
 use crate::appraise::rule::{self, VendorRoot, accepts, at_least, bit, denies, equal, not_checked};
 use crate::appraise::{Circumstances, Genuine as GenuineEvidence, Sealed};
-use crate::policy::{Accept, BlockId, CollateralRules, IdBlockRules, Policy, SnpRules};
+use crate::policy::{Accept, BlockId, IdBlockRules, Policy, SnpRules};
 use crate::verdict::{
     Carried, Code, Comparison, Details, Facts, FreshnessSlot, Node, NotEstablished, Platform, Signer, Source,
     Status, Value, WorkloadSlot,
@@ -43,6 +43,7 @@ impl GenuineEvidence for Genuine {
                 value: Carried::ReportData(report.report_data()),
             },
             not_established: open.into_iter().filter_map(|(open, what)| open.then_some(what)).collect(),
+            logs: None,
             details: Details::Snp(Claims {
                 report_version: report.version().number(),
                 product: self.product(),
@@ -140,7 +141,11 @@ impl SnpRules {
             u64::from(genuine.report().version().number()),
             u64::from(rules.minimum_report_version),
         ));
-        checks.extend(revocation(&policy.collateral, genuine, circumstances.now_ms));
+        checks.extend(rule::revocation(
+            &policy.collateral,
+            genuine.revocation_list_made_ms(),
+            circumstances.now_ms,
+        ));
         Node::group(Code::Signer, checks)
     }
 
@@ -299,34 +304,6 @@ fn id_block(rules: &IdBlockRules, report: &Report) -> [Node; 5] {
         },
     ]
 }
-
-fn revocation(rules: &CollateralRules, genuine: &Genuine, now_ms: u64) -> [Node; 2] {
-    let made_ms = genuine.revocation_list_made_ms();
-    let present = if rules.revocation_list_required {
-        let found = if made_ms.is_some() { "present" } else { "absent" };
-        equal(Code::RevocationListPresent, made_ms.is_some(), found, "present")
-    } else {
-        not_checked(Code::RevocationListPresent, Value::Nothing)
-    };
-    let age = match (rules.maximum_age_ms, made_ms) {
-        (Some(maximum_ms), Some(made_ms)) => {
-            let age_ms = now_ms.saturating_sub(made_ms);
-            Node::check(
-                Code::CollateralAge,
-                age_ms <= maximum_ms,
-                age_ms / DAY_MS,
-                Comparison::AtMost,
-                maximum_ms / DAY_MS,
-                Source::Policy,
-            )
-        }
-        // A limit without a list to apply it to: whether one must be there is the check above.
-        _ => not_checked(Code::CollateralAge, Value::Nothing),
-    };
-    [present, age]
-}
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Part by part the older of the firmware that the key is bound to and the firmware that launched the
 /// guest: a guest launched on weak firmware stays tainted by it after an update.

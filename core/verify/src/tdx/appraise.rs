@@ -7,6 +7,7 @@ use super::claims::{Claims, register};
 use crate::appraise::rule::{self, accepts, bit, equal, not_checked};
 use crate::appraise::{Circumstances, Genuine as GenuineEvidence, Sealed};
 use crate::intel::{appraise_platform, appraise_signer, appraise_standing};
+use crate::logs::Registers;
 use crate::policy::{Policy, ServiceTdRule, TdxRules};
 use crate::verdict::{
     Carried, Code, Comparison, Details, Facts, FreshnessSlot, Node, NotEstablished, Platform, Signer, Source,
@@ -42,6 +43,7 @@ impl GenuineEvidence for Genuine {
                 Some(_) => Vec::new(),
                 None => vec![NotEstablished::ServiceTd],
             },
+            logs: None,
             details: Details::Tdx(Box::new(Claims {
                 quote_version: quote.quote.version().number(),
                 standing: quote.standing.clone(),
@@ -83,6 +85,10 @@ impl GenuineEvidence for Genuine {
             checks.push(accepts(code, &rules.rtmr[index], &report.rtmr(index), register));
         }
         checks
+    }
+
+    fn registers(&self) -> Registers {
+        Registers::Tdx([0, 1, 2, 3].map(|index| *self.report().rtmr(index).as_bytes()))
     }
 
     fn evidence(&self) -> &[u8] {

@@ -1,12 +1,13 @@
 //! What does a TDX quote state, and how do people read it?
 
+use casemate_canon::Short;
 use casemate_evidence::Measurement;
 use casemate_evidence::intel::{Fmspc, PckConfiguration, PlatformTcb, Ppid, SgxType};
 use casemate_evidence::tdx::{ServiceTd, TdAttributes, TeeTcbSvn, Xfam};
 use serde::Serialize;
 
 use crate::intel::{Standing, configuration};
-use crate::verdict::{Claims as Common, Code, Value, printable};
+use crate::verdict::{Claims as Common, Code, Value, WorkloadSlot, printable};
 
 /// What only TDX states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +73,25 @@ impl Claims {
             Code::Platform => (configuration(self.configuration), String::new()),
             _ => (String::new(), String::new()),
         }
+    }
+
+    /// Where other systems name the workload, of a trust domain that does not name it as Casemate's do: dstack
+    /// in MRCONFIGID (1, SHA-256 of `app-compose.json`, zeros), it and SecretVM in RTMR 3. No check looks at it.
+    pub(crate) fn workload(&self, slot: &WorkloadSlot) -> Option<String> {
+        if slot.digest.is_some_and(|digest| *digest.as_bytes() != [0; 32]) {
+            return None;
+        }
+        let app = match &slot.value {
+            Value::Bytes(bytes) if bytes.len() == 48 && bytes[0] == 1 && bytes[33..] == [0; 15] => {
+                Some(format!("dstack app {}", Short::new(&bytes[1..33])))
+            }
+            _ => None,
+        };
+        let [.., rtmr3] = &self.rtmr;
+        let measured = rtmr3.as_bytes().iter().any(|byte| *byte != 0);
+        let measured = measured.then(|| format!("RTMR3 {}", rtmr3.short()));
+        let parts: Vec<String> = [app, measured].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     fn guest(&self) -> String {

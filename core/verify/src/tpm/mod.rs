@@ -9,11 +9,20 @@
 //! A TPM states what software told it to extend, from the first firmware on. It does not encrypt memory,
 //! and a vTPM is as trustworthy as the machine that runs it.
 
+mod appraise;
+mod claims;
 mod clock;
+mod evidence;
+mod failure;
 mod key;
 mod quote;
 
+pub(crate) use appraise::{freshness_slot, measurement};
+pub use claims::Claims;
 pub use clock::{ClockError, Continuity, check_clock};
+pub use evidence::{AuthenticateError, Genuine, VouchedKey, authenticate, authenticate_key};
+pub(crate) use evidence::{public_key, quote_by, read_quote};
+pub(crate) use failure::not_genuine;
 pub use key::{
     AttestationKey, AuthenticatedKeyCertificate, KeyCertificateError, KeyError, Voucher,
     authenticate_key_certificate,

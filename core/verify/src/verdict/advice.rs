@@ -10,7 +10,7 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
         Code::Mitigations => "A vulnerability of this processor that the policy names may have been open.",
         Code::PlatformIommuWriteSafe => "AMD-SB-3016: devices of the host may write the guest's memory.",
         Code::IdKey | Code::AuthorKey => "Nobody whom the policy lists vouches for what was launched.",
-        Code::GuestDebug | Code::TdDebug | Code::EnclaveDebug => {
+        Code::GuestDebug | Code::TdDebug | Code::EnclaveDebug | Code::NitroDebug => {
             "The host can read and write the memory of a debug guest."
         }
         Code::TdSeptVeDisable => {
@@ -20,6 +20,14 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
         Code::TdHgsPlusProf | Code::TdPerfProf | Code::TdPmtProf => "The host can profile the guest.",
         Code::GuestMigrateMa => "A migration agent can move the guest's memory to another machine.",
         Code::SimulationAccepted | Code::SimulatedRoot => "A simulated TEE keeps nothing confidential.",
+        Code::ImaViolations => "A file changed while it was in use: nobody knows which content ran.",
+        Code::EventsSecureBoot => "Without secure boot the firmware starts whatever boot loader is there.",
+        Code::AzureBinding => "Whoever swaps the runtime data can put another vTPM in place of the VM's own.",
+        Code::AzureOtherKey => "The quote and the report may be of two machines.",
+        Code::TpmKeyEnrolled => "Whoever has some key can sign any quote with it.",
+        Code::TpmKeyAttributes => "A key that is not restricted signs quotes that no TPM made.",
+        Code::TpmSafeClock => "Counters may repeat: an older quote could pass for a newer one.",
+        Code::GcpProduction => "Google does not say that the vTPM is one of its production machines.",
         Code::Vmpl => "Another privilege level than the expected one asked for the report.",
         _ => return None,
     })
@@ -28,11 +36,91 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
 /// What to do about a failed check; `None` where the found value says it all.
 pub(super) fn hint(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::SnpAccepted | Code::TdxAccepted | Code::SgxAccepted => {
-            "add the platform's rules to the policy if machines of this kind will do"
-        }
+        Code::SnpAccepted
+        | Code::TdxAccepted
+        | Code::SgxAccepted
+        | Code::NitroAccepted
+        | Code::TpmAccepted
+        | Code::GcpAccepted
+        | Code::AzureAccepted => "add the platform's rules to the policy if machines of this kind will do",
         Code::EvidencePresent | Code::ReportFormat | Code::QuoteFormat => {
             "ask the guest for its evidence again; it may be of another kind"
+        }
+        Code::EventsAccepted => "add [events] to the policy if logs are to be judged, or leave the log out",
+        Code::ImaAccepted => "add [ima] to the policy if the list is to be judged, or leave the list out",
+        Code::EventLog => {
+            "read the log again at the time of the quote: it must give the registers their values"
+        }
+        Code::ImaList => "read the list again after the quote, from the boot on, and quote PCR 10",
+        Code::EventsExplained => {
+            "send the event log along, and quote or leave out what the running system extends"
+        }
+        Code::EventsSecureBoot => "enable secure boot in the firmware, and start the machine again",
+        Code::EventsDigest => {
+            "find out which component was measured there, and list its digest if it is right"
+        }
+        Code::ImaPresent => "send the kernel's ascii_runtime_measurements along",
+        Code::ImaBootAggregate => "quote PCR 0 to 9 with PCR 10, in the bank of the boot aggregate",
+        Code::ImaViolations | Code::ImaRuntimePolicy => {
+            "find out what ran there; if it is right, add it to the runtime policy"
+        }
+        Code::AzureFormat | Code::AzureRuntimeData => {
+            "send the content of the vTPM's NV index 0x01400001, unchanged"
+        }
+        Code::AzureTdxQuote => "send along the TDX quote that Azure's metadata service makes of this report",
+        Code::AzureOtherReport | Code::AzureBinding => {
+            "report and quote must be of one VM and one boot: read the report again, and quote that"
+        }
+        Code::AzureAttestationKey => "the VM is older than attestation keys in its report: start it anew",
+        Code::AzureOtherKey => "quote with the attestation key of this VM's vTPM (handle 0x81000003)",
+        Code::AzureQuote => "send a quote of the vTPM along: the report alone says nothing of the guest",
+        Code::AzureParavisor => "list the paravisor's measurement under `azure.paravisors` if it will do",
+        Code::AzureSecureBoot | Code::AzureConsole => {
+            "start the VM with the configuration that the policy asks for"
+        }
+        Code::AzureVm => "list the VM under `azure.vms` if it is yours",
+        Code::NitroFormat | Code::NitroImage | Code::TpmStatement | Code::TpmSignatureFormat => {
+            "ask for the evidence again; it may be of another kind"
+        }
+        Code::ChainFormat | Code::ChainIssuer => "send the whole chain along, from the key to the root",
+        Code::ChainRoot => {
+            "if you trust this root, list its key in the policy: under `tpm.roots`, or under [simulated_roots] \
+             if it is simulated"
+        }
+        Code::ChainSignature | Code::ChainRight | Code::ChainRevocation => {
+            "do not rely on this evidence; ask its issuer for a current chain"
+        }
+        Code::ChainTime => "check this machine's clock; recorded evidence is judged at the time it was made",
+        Code::NitroKey | Code::NitroSignature | Code::TpmSignature => {
+            "the evidence was changed, or another key signed it: ask for it again"
+        }
+        Code::NitroDebug => "start the enclave without debug mode",
+        Code::NitroAge => "ask the enclave for a new document",
+        Code::NitroKind => "list the kind under `nitro.kinds` if it will do",
+        Code::NitroModule => "list the module under `nitro.modules` if it is yours",
+        Code::NitroPcr | Code::TpmPcr => {
+            "compare the register with what the image or boot should give, and list its value if it is right"
+        }
+        Code::TpmPcrFormat | Code::TpmPcrPresent | Code::TpmPcrDigest | Code::TpmSelection => {
+            "quote the PCRs again, and send along the values of all that are selected"
+        }
+        Code::TpmKeyPresent | Code::TpmKeyFormat | Code::TpmOtherKey => {
+            "send the attestation key along: its certificate with the chain, its public area, or the key"
+        }
+        Code::TpmKeyAttributes => "make the key restricted, for signing, inside its TPM",
+        Code::TpmCertificateUse => "send the certificate of the attestation key, not of another key",
+        Code::TpmKeyEnrolled => {
+            "enrol the key by credential activation and list its digest under `tpm.keys`, or send its certificate"
+        }
+        Code::TpmRoots | Code::TpmKeys | Code::AwsRoot | Code::GoogleRoot => {
+            "name the root or the key in the policy if you trust it"
+        }
+        Code::TpmBank => "quote PCRs of the bank that the policy names",
+        Code::TpmSafeClock => "reset the machine in an orderly way, and quote again",
+        Code::TpmFirmware => "list the firmware version under `tpm.firmware_versions` if it will do",
+        Code::GcpInstance => "ask for the certificate of the instance's attestation key",
+        Code::GcpProject | Code::GcpZone | Code::GcpInstanceNumber | Code::GcpProduction => {
+            "list the instance under [gcp] in the policy if it is yours"
         }
         Code::EndorsementsPresent | Code::EndorsementsFormat => {
             "fetch the certificates from AMD's key distribution service, or send them along"

@@ -9,7 +9,7 @@ use super::value::Value;
 use super::{Code, NotEstablished};
 use crate::expectations::LaunchMeasurement;
 use crate::trust::TrustClass;
-use crate::{sgx, snp, tdx};
+use crate::{azure, logs, nitro, sgx, snp, tdx, tpm};
 
 /// What the evidence states, once it is genuine: first in the words that all platforms share, then in
 /// the platform's own.
@@ -37,6 +37,9 @@ pub struct Claims {
     pub challenge_age_ms: Option<u64>,
     /// Digest of the session's key that the freshness slot commits to.
     pub session_key_digest: Option<Sha256>,
+    /// What the logs state that came along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<logs::Claims>,
     /// TCB, versions, flags: what only this platform states.
     #[serde(flatten)]
     pub details: Details,
@@ -53,6 +56,14 @@ pub enum Platform {
     Tdx,
     /// Intel SGX.
     Sgx,
+    /// An enclave or an instance of AWS's Nitro system.
+    Nitro,
+    /// A TPM 2.0 by itself.
+    Tpm,
+    /// An instance of Google's cloud, by its vTPM.
+    Gcp,
+    /// A confidential VM of Azure: a TEE, a paravisor in it, and its vTPM.
+    Azure,
 }
 
 /// Whose key signed the evidence.
@@ -76,7 +87,7 @@ pub struct WorkloadSlot {
 }
 
 /// The one place where a platform carries the Verifier's challenge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FreshnessSlot {
     /// The vendor's name for it: `REPORT_DATA`.
     pub name: &'static str,
@@ -85,13 +96,15 @@ pub struct FreshnessSlot {
 }
 
 /// What a freshness slot holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Carried {
     /// The 64 bytes of report data themselves.
     ReportData(ReportData),
     /// SHA-256 of report data, where 64 bytes do not fit (`docs/reference/report-data.md`).
     Digest(Sha256),
+    /// Something else, which answers no challenge.
+    Other(Vec<u8>),
 }
 
 /// What only one platform states.
@@ -105,6 +118,12 @@ pub enum Details {
     Tdx(Box<tdx::Claims>),
     /// Of an SGX quote.
     Sgx(Box<sgx::Claims>),
+    /// Of a document of AWS.
+    Nitro(Box<nitro::Claims>),
+    /// Of a TPM's quote.
+    Tpm(Box<tpm::Claims>),
+    /// Of a confidential VM of Azure.
+    Azure(Box<azure::Claims>),
 }
 
 /// What genuine evidence states in the words that all platforms share; the rest of [`Claims`] depends on
@@ -121,16 +140,33 @@ pub struct Facts {
     pub freshness_slot: FreshnessSlot,
     /// What this platform or these endorsements leave open.
     pub not_established: Vec<NotEstablished>,
+    /// What the logs state that came along.
+    pub logs: Option<logs::Claims>,
     pub details: Details,
 }
 
 impl Platform {
+    /// Every platform.
+    pub const ALL: &[Platform] = &[
+        Platform::Snp,
+        Platform::Tdx,
+        Platform::Sgx,
+        Platform::Nitro,
+        Platform::Tpm,
+        Platform::Gcp,
+        Platform::Azure,
+    ];
+
     /// What people call it.
     pub const fn name(self) -> &'static str {
         match self {
             Platform::Snp => "SEV-SNP",
             Platform::Tdx => "TDX",
             Platform::Sgx => "SGX",
+            Platform::Nitro => "AWS Nitro",
+            Platform::Tpm => "TPM",
+            Platform::Gcp => "Google Cloud",
+            Platform::Azure => "Azure",
         }
     }
 
@@ -140,6 +176,10 @@ impl Platform {
             Platform::Snp => Code::SnpAccepted,
             Platform::Tdx => Code::TdxAccepted,
             Platform::Sgx => Code::SgxAccepted,
+            Platform::Nitro => Code::NitroAccepted,
+            Platform::Tpm => Code::TpmAccepted,
+            Platform::Gcp => Code::GcpAccepted,
+            Platform::Azure => Code::AzureAccepted,
         }
     }
 }
@@ -156,6 +196,7 @@ impl Carried {
         match self {
             Carried::ReportData(found) => found == report_data,
             Carried::Digest(found) => *found == casemate_crypto::hash::sha256(report_data.as_ref()),
+            Carried::Other(_) => false,
         }
     }
 
@@ -164,6 +205,7 @@ impl Carried {
         match self {
             Carried::ReportData(bytes) => bytes.as_ref(),
             Carried::Digest(bytes) => bytes.as_ref(),
+            Carried::Other(bytes) => bytes,
         }
     }
 
@@ -172,6 +214,7 @@ impl Carried {
         match self {
             Carried::ReportData(_) => Value::from(report_data.as_ref()),
             Carried::Digest(_) => Value::from(casemate_crypto::hash::sha256(report_data.as_ref()).as_ref()),
+            Carried::Other(_) => Value::from(report_data.as_ref()),
         }
     }
 }
@@ -183,12 +226,24 @@ impl Serialize for Carried {
 }
 
 impl Details {
+    /// Where else than in its slot the evidence names a workload, for people.
+    pub(crate) fn workload(&self, slot: &WorkloadSlot) -> Option<String> {
+        match self {
+            Details::Tdx(details) => details.workload(slot),
+            Details::Azure(details) => details.tee.workload(slot),
+            _ => None,
+        }
+    }
+
     /// What an accepted group of hardware says in one line, and the remark after its status.
     pub(crate) fn summary(&self, code: Code, claims: &Claims) -> (String, String) {
         match self {
             Details::Snp(details) => details.summary(code, claims),
             Details::Tdx(details) => details.summary(code, claims),
             Details::Sgx(details) => details.summary(code, claims),
+            Details::Nitro(details) => details.summary(code, claims),
+            Details::Tpm(details) => details.summary(code, claims),
+            Details::Azure(details) => details.summary(code, claims),
         }
     }
 }

@@ -39,8 +39,16 @@ codes! {
     Guest = "hardware.guest", "guest";
     /// How the machine is configured.
     Platform = "hardware.platform", "platform";
+    /// What the TPM quotes.
+    Tpm = "hardware.tpm", "TPM";
+    /// What runs below the guest, in the same TEE.
+    Paravisor = "hardware.paravisor", "paravisor";
     /// What was launched.
     Image = "image", "image";
+    /// What was measured while it started, by a log.
+    Events = "image.events", "event log";
+    /// What the running kernel measured, by a list.
+    Ima = "image.ima", "kernel list";
     /// What is to run.
     Workload = "workload", "workload";
     /// Whether the evidence answers this challenge.
@@ -56,6 +64,18 @@ codes! {
     TdxAccepted = "policy.tdx", "platform";
     /// Policy: there are rules for SGX.
     SgxAccepted = "policy.sgx", "platform";
+    /// Policy: there are rules for AWS Nitro.
+    NitroAccepted = "policy.nitro", "platform";
+    /// Policy: there are rules for TPMs.
+    TpmAccepted = "policy.tpm", "platform";
+    /// Policy: there are rules for Google's cloud.
+    GcpAccepted = "policy.gcp", "platform";
+    /// Policy: there are rules for Azure.
+    AzureAccepted = "policy.azure", "platform";
+    /// Policy: there are rules for event logs.
+    EventsAccepted = "policy.events", "event log";
+    /// Policy: there are rules for lists of the running kernel.
+    ImaAccepted = "policy.ima", "IMA list";
     /// The report is well formed.
     ReportFormat = "snp.report_format", "report format";
     /// There are endorsements for the report's key.
@@ -231,6 +251,136 @@ codes! {
     /// Policy: PROVISIONKEY of an enclave.
     EnclaveProvisionKey = "policy.sgx.provision_key", "provisioning key";
 
+    /// A certificate of a TPM's key, or of a cloud, is well formed.
+    ChainFormat = "chain.format", "format of a certificate";
+    /// The root's key is in a list of trusted roots.
+    ChainRoot = "chain.root", "root key";
+    /// There is an issuer for each certificate, up to a root.
+    ChainIssuer = "chain.issuer", "issuer";
+    /// Certificates are signed by their issuer.
+    ChainSignature = "chain.signature", "signature of a certificate";
+    /// Issuers may issue.
+    ChainRight = "chain.right", "right to issue";
+    /// Certificates are valid now.
+    ChainTime = "chain.time", "validity";
+    /// No certificate is revoked.
+    ChainRevocation = "chain.revocation", "revocation";
+    /// The document of AWS is well formed.
+    NitroFormat = "nitro.document_format", "document format";
+    /// The certified key can sign documents.
+    NitroKey = "nitro.key", "certified key";
+    /// The certified key signed the document.
+    NitroSignature = "nitro.signature", "signature of the document";
+    /// The document of an enclave says which image runs.
+    NitroImage = "nitro.image", "image of the enclave";
+    /// The TPM's statement is a well-formed quote.
+    TpmStatement = "tpm.statement", "statement of the TPM";
+    /// Its signature is well formed.
+    TpmSignatureFormat = "tpm.signature_format", "format of the signature";
+    /// The PCR values are well formed.
+    TpmPcrFormat = "tpm.pcr_format", "format of the PCR values";
+    /// The attestation key came along.
+    TpmKeyPresent = "tpm.key_present", "attestation key";
+    /// The attestation key is well formed.
+    TpmKeyFormat = "tpm.key_format", "format of the attestation key";
+    /// Public key, public area and certificate are of one key.
+    TpmOtherKey = "tpm.other_key", "attestation key";
+    /// The public area is that of a restricted signing key.
+    TpmKeyAttributes = "tpm.key_attributes", "attributes of the attestation key";
+    /// The certificate is that of an attestation key.
+    TpmCertificateUse = "tpm.certificate_use", "use of the certificate";
+    /// Somebody certifies the key, or the Verifier enrolled it.
+    TpmKeyEnrolled = "tpm.key_enrolled", "attestation key";
+    /// The attestation key signed the quote.
+    TpmSignature = "tpm.signature", "signature of the quote";
+    /// The quote selects PCRs.
+    TpmSelection = "tpm.selection", "selected PCRs";
+    /// The value of each quoted PCR came along.
+    TpmPcrPresent = "tpm.pcr_present", "PCR values";
+    /// The PCR values are those that were quoted.
+    TpmPcrDigest = "tpm.pcr_digest", "digest of the PCRs";
+    /// Google's certificate names an instance.
+    GcpInstance = "gcp.instance", "instance";
+
+    /// Azure's report is well formed.
+    AzureFormat = "azure.report_format", "format of Azure's report";
+    /// A TDX quote came along with Azure's report.
+    AzureTdxQuote = "azure.tdx_quote", "TDX quote";
+    /// Azure's report holds the TEE's report that was authenticated.
+    AzureOtherReport = "azure.tee_report", "report of the TEE";
+    /// The TEE's report commits to the runtime data.
+    AzureBinding = "azure.binding", "digest of the runtime data";
+    /// The runtime data is well formed.
+    AzureRuntimeData = "azure.runtime_data", "runtime data";
+    /// The runtime data names an attestation key.
+    AzureAttestationKey = "azure.attestation_key", "attestation key";
+    /// The key beside the quote is the one in the runtime data.
+    AzureOtherKey = "azure.other_key", "attestation key";
+    /// Policy: a quote of the vTPM came along.
+    AzureQuote = "policy.azure.quote", "quote of the vTPM";
+    /// Policy: what the chip measured, firmware and paravisor.
+    AzureParavisor = "policy.azure.paravisors", "measurement of the paravisor";
+    /// Policy: secure boot, as the paravisor states it.
+    AzureSecureBoot = "policy.azure.secure_boot", "secure boot";
+    /// Policy: serial console, as the paravisor states it.
+    AzureConsole = "policy.azure.console", "console";
+    /// Policy: the VM.
+    AzureVm = "policy.azure.vms", "VM";
+
+    /// The event log is well formed and gives signed registers their values.
+    EventLog = "events.log", "event log";
+    /// The list of the running kernel is well formed and gives PCR 10 its value.
+    ImaList = "ima.list", "IMA list";
+    /// Policy: registers that the event log explains.
+    EventsExplained = "policy.events.explained", "explained registers";
+    /// Policy: secure boot, as the event log shows it.
+    EventsSecureBoot = "policy.events.secure_boot", "secure boot";
+    /// Policy: what was measured into a register.
+    EventsDigest = "policy.events.digests", "event in register";
+    /// Policy: a list of the running kernel came along.
+    ImaPresent = "policy.ima.list", "IMA list";
+    /// Policy: the list is of the quoted boot.
+    ImaBootAggregate = "policy.ima.boot_aggregate", "boot aggregate";
+    /// Policy: no file was changed while it was in use.
+    ImaViolations = "policy.ima.violations", "violations";
+    /// Policy: the runtime policy allows each entry.
+    ImaRuntimePolicy = "policy.ima.runtime_policy", "runtime policy";
+
+    /// Policy: AWS's root.
+    AwsRoot = "policy.roots.aws", "root";
+    /// Policy: the enclave, or the instance.
+    NitroModule = "policy.nitro.modules", "module";
+    /// Policy: age of the document.
+    NitroAge = "policy.nitro.maximum_age_seconds", "age of the document in seconds";
+    /// Policy: enclave or instance.
+    NitroKind = "policy.nitro.kinds", "kind of document";
+    /// Policy: debug mode of an enclave.
+    NitroDebug = "policy.nitro.debug", "debug";
+    /// Policy: a PCR of an enclave or an instance.
+    NitroPcr = "policy.nitro.pcrs", "PCR";
+    /// Policy: roots of attestation keys.
+    TpmRoots = "policy.tpm.roots", "root";
+    /// Policy: attestation keys that the Verifier enrolled.
+    TpmKeys = "policy.tpm.keys", "attestation key";
+    /// Policy: the bank is quoted.
+    TpmBank = "policy.tpm.bank", "bank";
+    /// Policy: the TPM's clock never went back.
+    TpmSafeClock = "policy.tpm.safe_clock", "safe clock";
+    /// Policy: firmware of the TPM.
+    TpmFirmware = "policy.tpm.firmware_versions", "TPM firmware";
+    /// Policy: a PCR.
+    TpmPcr = "policy.tpm.pcrs", "PCR";
+    /// Policy: Google's roots.
+    GoogleRoot = "policy.roots.google", "root";
+    /// Policy: the project.
+    GcpProject = "policy.gcp.projects", "project";
+    /// Policy: the zone.
+    GcpZone = "policy.gcp.zones", "zone";
+    /// Policy: the instance, by its number.
+    GcpInstanceNumber = "policy.gcp.instances", "instance";
+    /// Policy: Google says that the vTPM is in production.
+    GcpProduction = "policy.gcp.production", "production vTPM";
+
     /// Policy: the vendor's root.
     AmdRoot = "policy.roots.amd", "root";
     /// Policy: the simulated root is listed.
@@ -351,7 +501,11 @@ impl Code {
                 | Code::Firmware
                 | Code::Guest
                 | Code::Platform
+                | Code::Tpm
+                | Code::Paravisor
                 | Code::Image
+                | Code::Events
+                | Code::Ima
                 | Code::Workload
                 | Code::Freshness
                 | Code::Channel

@@ -52,6 +52,13 @@ const PCK: &str = "Intel SGX PCK Certificate and CRL Profile Specification";
 const PCS: &str = "Intel Provisioning Certification Service API, version 4";
 const TDX: &str = "Intel TDX Module ABI Specification (348551)";
 const SGX: &str = "Intel SDM volume 3D, Software Guard Extensions";
+const TPM: &str = "TCG TPM 2.0 Library, Part 2 (Structures)";
+const EK: &str = "TCG EK Credential Profile for TPM Family 2.0";
+const PFP: &str = "TCG PC Client Platform Firmware Profile 1.06";
+const IMA: &str = "Linux, security/integrity/ima; Keylime, runtime policy version 1";
+const NITRO: &str = "AWS Nitro Enclaves user guide; EC2 user guide, NitroTPM";
+const GCE: &str = "Google, extension 1.3.6.1.4.1.11129.2.1.21 of certificates of vTPMs";
+const HCL: &str = "Microsoft OpenHCL, openhcl_attestation_protocol::igvm_attest";
 const BUNDLE: &str = "docs/reference/evidence-bundle.md";
 const POLICY: &str = "docs/reference/policy.md";
 const REPORT_DATA: &str = "docs/reference/report-data.md";
@@ -73,6 +80,163 @@ fn text(code: Code) -> (&'static str, &'static str) {
         Code::Workload => ("All checks of what is to run in the guest.", VERDICT),
         Code::Freshness => ("All checks of whether the evidence was made now, for this question.", VERDICT),
         Code::Channel => ("All checks of whether one talks to the guest that made the evidence.", VERDICT),
+
+        Code::Tpm => ("All checks of what the TPM quotes, and of its clock and firmware.", VERDICT),
+        Code::Paravisor => ("All checks of the software below the guest that is in the same TEE.", VERDICT),
+        Code::Events => {
+            ("All checks of what was measured while the machine started, by the event log.", VERDICT)
+        }
+        Code::Ima => ("All checks of what the running kernel measured, by its list.", VERDICT),
+        Code::NitroAccepted => {
+            ("The policy has rules for AWS Nitro; without them its documents are not read.", POLICY)
+        }
+        Code::TpmAccepted => {
+            ("The policy has rules for TPMs; without them their quotes are not read.", POLICY)
+        }
+        Code::GcpAccepted => (
+            "The policy has rules for Google's cloud; without them a key that Google certifies vouches for nothing.",
+            POLICY,
+        ),
+        Code::AzureAccepted => {
+            ("The policy has rules for Azure; without them its reports are not read.", POLICY)
+        }
+        Code::EventsAccepted => {
+            ("The policy has rules for event logs; evidence with a log and no rules is not read.", POLICY)
+        }
+        Code::ImaAccepted => {
+            ("The policy has rules for IMA lists; evidence with a list and no rules is not read.", POLICY)
+        }
+        Code::ChainFormat => {
+            ("The certificate of a TPM's key or of a cloud, and what came along with it, can be read.", X509)
+        }
+        Code::ChainRoot => (
+            "The chain of a TPM's key or of a cloud ends at a root key that is pinned, or that the policy lists.",
+            POLICY,
+        ),
+        Code::ChainIssuer => ("For each certificate up to the root, that of its issuer came along.", X509),
+        Code::ChainSignature => ("The issuer's key signed each certificate of the chain.", X509),
+        Code::ChainRight => {
+            ("Each issuer in the chain was allowed to issue, and nothing critical goes unread.", X509)
+        }
+        Code::ChainTime => ("Every certificate of the chain is valid at the time of the appraisal.", X509),
+        Code::ChainRevocation => (
+            "Revocation lists that came along are good and current, and name no certificate of the chain.",
+            X509,
+        ),
+        Code::NitroFormat => (
+            "The document is a COSE_Sign1 with ES384 alone, every field in it is known, and nothing follows it.",
+            NITRO,
+        ),
+        Code::NitroKey => {
+            ("The certified key of the document is of P-384, as its signature needs it.", NITRO)
+        }
+        Code::NitroSignature => {
+            ("The certified key signed this very document: nobody changed it since.", NITRO)
+        }
+        Code::NitroImage => ("The document of an enclave states PCR 0, the digest of its image.", NITRO),
+        Code::TpmStatement => {
+            ("The statement is a quote that a TPM may have made: magic, type and every length in it.", TPM)
+        }
+        Code::TpmSignatureFormat => {
+            ("The signature of the quote has a known scheme and hash, and nothing follows it.", TPM)
+        }
+        Code::TpmPcrFormat => {
+            ("The PCR values that came along are of known banks and of their length, each once.", TPM)
+        }
+        Code::TpmKeyPresent => {
+            ("The attestation key came along, as a certificate, a public area or a key.", TPM)
+        }
+        Code::TpmKeyFormat => ("The attestation key that came along can be read, and it is one key.", TPM),
+        Code::TpmOtherKey => ("Public key, public area and certificate that came along are of one key.", TPM),
+        Code::TpmKeyAttributes => (
+            "The key is restricted, for signing only, made in its TPM and never leaves it: it signs what the TPM states and nothing else.",
+            TPM,
+        ),
+        Code::TpmCertificateUse => {
+            ("The certificate is that of a key that signs, and not of an endorsement key.", EK)
+        }
+        Code::TpmKeyEnrolled => (
+            "Somebody vouches for the attestation key: an authority certifies it, or the policy lists it as enrolled.",
+            POLICY,
+        ),
+        Code::TpmSignature => ("The attestation key signed this very quote: nobody changed it since.", TPM),
+        Code::TpmSelection => ("The quote selects at least one PCR.", TPM),
+        Code::TpmPcrPresent => ("The value of each PCR that the quote selects came along.", TPM),
+        Code::TpmPcrDigest => ("The PCR values that came along are those whose digest the TPM signed.", TPM),
+        Code::GcpInstance => ("Google's certificate names the instance to which the vTPM belongs.", GCE),
+        Code::AzureFormat => ("The HCL report is well formed, and what is reserved in it is zero.", HCL),
+        Code::AzureTdxQuote => (
+            "The TDX quote came along: the report inside the HCL report only its own machine can verify.",
+            HCL,
+        ),
+        Code::AzureOtherReport => {
+            ("The HCL report holds the report of the TEE that was authenticated, and no other.", HCL)
+        }
+        Code::AzureBinding => (
+            "The TEE's report data is the digest of the paravisor's runtime data, so the TEE vouches for what is in it.",
+            HCL,
+        ),
+        Code::AzureRuntimeData => ("The paravisor's runtime data can be read, and names nothing twice.", HCL),
+        Code::AzureAttestationKey => {
+            ("The runtime data names the vTPM's attestation key, for signing alone.", HCL)
+        }
+        Code::AzureOtherKey => {
+            ("The key that came along beside the quote is the one for which the TEE vouches.", HCL)
+        }
+        Code::EventLog => {
+            ("The event log can be read, and gives at least one signed register its value.", PFP)
+        }
+        Code::ImaList => {
+            ("The kernel's list can be read, and its first entries give PCR 10 its quoted value.", IMA)
+        }
+        Code::EventsExplained => (
+            "The event log gives each register that the policy names its signed value: no event is missing or changed.",
+            PFP,
+        ),
+        Code::EventsSecureBoot => {
+            ("Secure boot is as the policy demands it, shown by the log before the boot loader ran.", PFP)
+        }
+        Code::EventsDigest => ("Each event in that register is one that the policy lists.", PFP),
+        Code::ImaPresent => ("The list of the running kernel came along, if the policy asks for it.", POLICY),
+        Code::ImaBootAggregate => (
+            "The list's first entry is the digest of the quoted PCRs of the boot: list and quote are of one boot.",
+            IMA,
+        ),
+        Code::ImaViolations => ("No file was changed while it was in use.", IMA),
+        Code::ImaRuntimePolicy => ("Keylime's runtime policy allows each entry of the list.", IMA),
+        Code::AwsRoot => ("The policy trusts AWS's root key.", POLICY),
+        Code::NitroModule => ("The instance, and the enclave in it, is one that the policy lists.", NITRO),
+        Code::NitroAge => {
+            ("The document was made at most so long ago as the policy allows, by AWS's clock.", POLICY)
+        }
+        Code::NitroKind => {
+            ("The document is of an enclave, or of an instance, as the policy demands.", NITRO)
+        }
+        Code::NitroDebug => {
+            ("The enclave's parent cannot read its memory, if the policy forbids debug mode.", NITRO)
+        }
+        Code::NitroPcr => ("The document's register holds a value that the policy lists.", NITRO),
+        Code::TpmRoots => ("The policy lists the root that vouches for the attestation key.", POLICY),
+        Code::TpmKeys => ("The policy lists the attestation key itself as enrolled.", POLICY),
+        Code::TpmBank => ("PCRs of the bank are quoted by which the policy judges.", POLICY),
+        Code::TpmSafeClock => ("The TPM's clock cannot have gone back, so counters do not repeat.", TPM),
+        Code::TpmFirmware => ("The TPM's firmware is of a version that the policy lists.", TPM),
+        Code::TpmPcr => ("The quoted PCR holds a value that the policy lists.", TPM),
+        Code::GoogleRoot => ("The policy trusts Google's root keys of vTPMs.", POLICY),
+        Code::GcpProject => ("The instance is of a project that the policy lists.", GCE),
+        Code::GcpZone => ("The instance is in a zone that the policy lists.", GCE),
+        Code::GcpInstanceNumber => ("The instance is one that the policy lists by its number.", GCE),
+        Code::GcpProduction => {
+            ("Google states that the vTPM is in production, if the policy demands it.", GCE)
+        }
+        Code::AzureQuote => (
+            "A quote of the vTPM came along: without it nobody knows which software the paravisor started.",
+            POLICY,
+        ),
+        Code::AzureParavisor => ("The chip measured firmware and a paravisor that the policy lists.", HCL),
+        Code::AzureSecureBoot => ("The paravisor states of secure boot what the policy demands.", HCL),
+        Code::AzureConsole => ("The paravisor states of the serial console what the policy demands.", HCL),
+        Code::AzureVm => ("The VM is one that the policy lists.", HCL),
 
         Code::EvidencePresent => ("The bundle holds the evidence of one TEE: not none, and not two.", BUNDLE),
         Code::SnpAccepted => {

@@ -109,6 +109,14 @@ pub enum NotEstablished {
     Revocation,
     /// The report is of TDX 1.0, which does not name service TDs.
     ServiceTd,
+    /// A hypervisor states it, not a processor.
+    Hypervisor,
+    /// A TPM states it: no TEE stands behind.
+    Tee,
+    /// No quote of the vTPM came along.
+    GuestSoftware,
+    /// A log came along and does not explain every register.
+    Registers,
     /// Never established by attestation.
     Availability,
     /// Never established by attestation.
@@ -262,6 +270,11 @@ pub(crate) fn not_genuine(
     Box::new(Node::check(code, false, found, comparison, expected, Source::Evidence))
 }
 
+/// As [`not_genuine`], where the error says all there is to say.
+pub(crate) fn broken(code: Code, error: &dyn std::error::Error) -> Box<Node> {
+    not_genuine(code, error.to_string(), Comparison::Equal, Value::Nothing)
+}
+
 impl NotEstablished {
     /// The sentence part that follows "Not established:".
     pub const fn text(self) -> &'static str {
@@ -274,6 +287,12 @@ impl NotEstablished {
             NotEstablished::Chip => "which chip it runs on",
             NotEstablished::Revocation => "that no certificate was revoked",
             NotEstablished::ServiceTd => "that no service TD is bound to the guest",
+            NotEstablished::Hypervisor => {
+                "that memory is hidden from the cloud's hypervisor, which states all this"
+            }
+            NotEstablished::Tee => "that a TEE hides memory from the machine's owner: a TPM measures only",
+            NotEstablished::GuestSoftware => "which software the paravisor started",
+            NotEstablished::Registers => "what went into the registers that the event log does not explain",
             NotEstablished::Availability => "availability",
             NotEstablished::SideChannels => "side channels",
         }

@@ -110,8 +110,16 @@ fn accepted(group: &Node, claims: Option<&Claims>, simulated: bool) -> Branch {
 /// What an accepted group says in one line, and the remark after its status.
 fn summary(group: &Node, claims: &Claims) -> (String, String) {
     match group.code {
-        Code::Hardware | Code::Signer | Code::Firmware | Code::Guest | Code::Platform => {
-            claims.details.summary(group.code, claims)
+        Code::Hardware
+        | Code::Signer
+        | Code::Firmware
+        | Code::Guest
+        | Code::Platform
+        | Code::Paravisor
+        | Code::Tpm => claims.details.summary(group.code, claims),
+        Code::Events | Code::Ima => {
+            let logs = claims.logs.as_ref();
+            (logs.map_or_else(String::new, |logs| logs.summary(group.code)), String::new())
         }
         Code::Image => {
             let name =
@@ -130,7 +138,13 @@ fn summary(group: &Node, claims: &Claims) -> (String, String) {
                 _ => None,
             });
             let slot = &claims.workload_slot;
-            (format!("{} {}{}", slot.name, slot.value, source.unwrap_or_default()), String::new())
+            let text = match &slot.value {
+                Value::Nothing => slot.name.to_owned(),
+                value => format!("{} {value}", slot.name),
+            };
+            let elsewhere =
+                claims.details.workload(slot).map_or_else(String::new, |text| format!("; {text}"));
+            (format!("{text}{}{elsewhere}", source.unwrap_or_default()), String::new())
         }
         Code::Freshness => (
             match (claims.challenge_age_ms, group.status) {

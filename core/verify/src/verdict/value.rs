@@ -1,6 +1,7 @@
 //! What does a check compare, and who says what is right?
 
 use casemate_canon::Short;
+use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 /// Something found or expected. JSON shows it whole; text shortens bytes.
@@ -17,6 +18,8 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// A register by its number, and its value if it has one.
+    Register(u8, Option<Vec<u8>>),
     /// Several.
     List(Vec<Value>),
 }
@@ -69,6 +72,8 @@ impl std::fmt::Display for Value {
             Value::Word(word) => f.write_str(word),
             Value::Text(text) => write!(f, "{}", printable(text)),
             Value::Bytes(bytes) => write!(f, "{}", Short::new(bytes)),
+            Value::Register(index, Some(bytes)) => write!(f, "{index} = {}", Short::new(bytes)),
+            Value::Register(index, None) => write!(f, "{index}, without a value"),
             Value::List(list) => {
                 for (index, value) in list.iter().enumerate() {
                     if index > 0 {
@@ -103,9 +108,12 @@ impl Serialize for Value {
             Value::Number(number) => serializer.serialize_u64(*number),
             Value::Word(word) => serializer.serialize_str(word),
             Value::Text(text) => serializer.serialize_str(text),
-            Value::Bytes(bytes) => {
-                let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                serializer.serialize_str(&text)
+            Value::Bytes(bytes) => serializer.serialize_str(&hex::encode(bytes)),
+            Value::Register(index, bytes) => {
+                let mut object = serializer.serialize_struct("Register", 2)?;
+                object.serialize_field("register", index)?;
+                object.serialize_field("value", &bytes.as_ref().map(hex::encode))?;
+                object.end()
             }
             Value::List(list) => list.serialize(serializer),
         }

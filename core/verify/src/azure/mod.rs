@@ -6,13 +6,22 @@
 //! key, then what the key signs. The chip measured the paravisor, which is Microsoft's; what the guest runs is
 //! in PCRs.
 
+mod appraise;
+mod claims;
+mod evidence;
+mod failure;
+
+pub use claims::Claims;
+pub use evidence::{AuthenticateError, Genuine, Tee, authenticate};
+pub(crate) use failure::{missing_quote, not_genuine, unreadable_report};
+
 use casemate_crypto::hash::Sha256;
 use casemate_evidence::ReportData;
 use casemate_evidence::azure::{HclReport, HclReportError, ReportType, RuntimeData};
 
-use crate::snp;
 use crate::tpm::{AttestationKey, Voucher};
 use crate::trust::digest;
+use crate::{snp, tdx};
 
 /// Runtime data of a paravisor to which a genuine report of a TEE commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +74,18 @@ impl GenuineRuntimeData {
         }
         if hcl.tee_report != genuine.report().as_bytes() {
             return Err(BindingError::OtherReport);
+        }
+        Self::bound(hcl, &genuine.report().report_data())
+    }
+
+    /// Runtime data to which a TDX quote commits; the HCL report holds the trust domain's TDREPORT, which only
+    /// the machine's own quoting enclave can verify.
+    ///
+    /// # Errors
+    /// [`BindingError`].
+    pub fn of_tdx(hcl: &HclReport, genuine: &tdx::Genuine) -> Result<Self, BindingError> {
+        if hcl.report_type != ReportType::Tdx {
+            return Err(BindingError::ReportType { found: hcl.report_type, expected: ReportType::Tdx });
         }
         Self::bound(hcl, &genuine.report().report_data())
     }
