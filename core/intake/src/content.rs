@@ -7,7 +7,9 @@
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use casemate_evidence::bundle::Bundle;
+use casemate_evidence::nitro::Document;
 use casemate_evidence::snp::Report;
+use casemate_evidence::tpm::{PcrFileError, PcrValues, Signature, read_pcr_file, read_pcr_json};
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::intel::Collateral;
 use serde::Serialize;
@@ -42,6 +44,24 @@ pub enum Kind {
     SgxQuote,
     /// What Intel publishes about the platform of either, as one JSON file.
     IntelCollateral,
+    /// An attestation document of AWS.
+    NitroDocument,
+    /// What a confidential VM of Azure keeps in its vTPM: an HCL report.
+    AzureReport,
+    /// What a TPM stated: TPMS_ATTEST.
+    TpmQuote,
+    /// Its signature: TPMT_SIGNATURE, or an RSA signature by itself.
+    TpmSignature,
+    /// The values of PCRs, as tpm2-tools writes them or in JSON.
+    TpmPcrs,
+    /// The public area of an attestation key: TPMT_PUBLIC, or TPM2B_PUBLIC.
+    TpmPublicArea,
+    /// A public key in PEM.
+    PublicKey,
+    /// An event log of a TPM, or a CCEL.
+    EventLog,
+    /// What the running kernel measured, in ASCII.
+    ImaList,
 }
 
 /// A file that was recognised.
@@ -62,6 +82,24 @@ pub enum Content {
     SgxQuote(Vec<u8>),
     /// Collateral; nothing about its signatures is known.
     IntelCollateral(Box<Collateral>),
+    /// A document, not parsed.
+    NitroDocument(Vec<u8>),
+    /// An HCL report, not parsed.
+    AzureReport(Vec<u8>),
+    /// A statement, not parsed.
+    TpmQuote(Vec<u8>),
+    /// A signature, not parsed.
+    TpmSignature(Vec<u8>),
+    /// PCR values.
+    TpmPcrs(Box<PcrValues>),
+    /// A TPMT_PUBLIC, not parsed.
+    TpmPublicArea(Vec<u8>),
+    /// A DER `SubjectPublicKeyInfo`, not parsed.
+    PublicKey(Vec<u8>),
+    /// A log, not parsed.
+    EventLog(Vec<u8>),
+    /// A list, not parsed.
+    ImaList(Vec<u8>),
 }
 
 impl File<'_> {
@@ -79,6 +117,15 @@ impl Kind {
         Kind::TdxQuote,
         Kind::SgxQuote,
         Kind::IntelCollateral,
+        Kind::NitroDocument,
+        Kind::AzureReport,
+        Kind::TpmQuote,
+        Kind::TpmSignature,
+        Kind::TpmPcrs,
+        Kind::TpmPublicArea,
+        Kind::PublicKey,
+        Kind::EventLog,
+        Kind::ImaList,
     ];
 
     /// The kind that binary or PEM data begin like; `None` for everything else.
@@ -91,6 +138,7 @@ impl Kind {
             [0x30, 0x81..=0x84, ..] if RevocationList::parse(bytes).is_ok() => Some(Kind::RevocationList),
             [0x30, 0x81..=0x84, ..] => Some(Kind::Certificates),
             _ if bytes.starts_with(b"-----BEGIN X509 CRL-----") => Some(Kind::RevocationList),
+            _ if bytes.starts_with(b"-----BEGIN PUBLIC KEY-----") => Some(Kind::PublicKey),
             _ if bytes.starts_with(b"-----BEGIN ") => Some(Kind::Certificates),
             // Intel DCAP library API, appendix A.3 and A.4: version and kind of the attestation key, 16 bits each,
             // little-endian, then in 32 bits the kind of TEE.
@@ -99,9 +147,50 @@ impl Kind {
             [b'{', ..] if bytes.windows(10).any(|word| word == b"\"tcb_info\"") => {
                 Some(Kind::IntelCollateral)
             }
+            _ if Self::of_tpm_or_cloud(bytes).is_some() => Self::of_tpm_or_cloud(bytes),
             // AMD 56860 §7.3, ATTESTATION_REPORT: begins with VERSION, 32 bits, little-endian.
             [2..=15, 0, 0, 0, ..] => Some(Kind::SnpReport),
             _ if bytes.len() == Report::LEN => Some(Kind::SnpReport),
+            _ => None,
+        }
+    }
+
+    /// The kinds that a TPM or a cloud makes.
+    fn of_tpm_or_cloud(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            // COSE_Sign1 (RFC 9052 §4.2), with or without its tag: a protected header with ES384.
+            [0xD2, 0x84, 0x44, 0xA1, 0x01, 0x38, 0x22, ..] | [0x84, 0x44, 0xA1, 0x01, 0x38, 0x22, ..] => {
+                Some(Kind::NitroDocument)
+            }
+            [b'H', b'C', b'L', b'A', ..] => Some(Kind::AzureReport),
+            // TPM2 Part 2 §10.12.8, TPMS_ATTEST: FF "TCG", then which statement. With another first byte no TPM
+            // made it, and the verdict says so.
+            [_, b'T', b'C', b'G', 0x80, 0x14..=0x1C, ..] => Some(Kind::TpmQuote),
+            // TPM2 Part 2 §12.2.4, TPMT_PUBLIC: kind of key, then hash algorithm of the name.
+            [0, 0x01 | 0x23, 0, 0x04 | 0x0B..=0x0D, ..] => Some(Kind::TpmPublicArea),
+            [_, _, 0, 0x01 | 0x23, 0, 0x04 | 0x0B..=0x0D, ..] if sized(bytes).is_some() => {
+                Some(Kind::TpmPublicArea)
+            }
+            // TPM2 Part 2 §11.3.4, TPMT_SIGNATURE: scheme, hash algorithm.
+            _ if Signature::looks_structured(bytes) => Some(Kind::TpmSignature),
+            // TCG PFP §10.2: register 0 of a TPM, or 1 of a CCEL, and EV_NO_ACTION; without the header of the newer
+            // format also EV_S_CRTM_VERSION.
+            [0 | 1, 0, 0, 0, 3, 0, 0, 0, ..] | [0, 0, 0, 0, 8, 0, 0, 0, ..] => Some(Kind::EventLog),
+            // Linux, security/integrity/ima/ima_fs.c: PCR, digest of the entry, template.
+            [b'1', b'0', b' ', ..] => Some(Kind::ImaList),
+            [b'{', ..] => {
+                let name: Vec<u8> = bytes
+                    .iter()
+                    .filter(|byte| !byte.is_ascii_whitespace())
+                    .skip(1)
+                    .take(4)
+                    .copied()
+                    .collect();
+                (name == b"\"sha").then_some(Kind::TpmPcrs)
+            }
+            [1..=16, 0, 0, 0, ..] if read_pcr_file(bytes).is_ok() => Some(Kind::TpmPcrs),
+            // An RSA signature by itself is as long as its key, and no text.
+            _ if [256, 384, 512].contains(&bytes.len()) && !bytes.is_ascii() => Some(Kind::TpmSignature),
             _ => None,
         }
     }
@@ -116,6 +205,15 @@ impl Kind {
             Kind::TdxQuote => "TDX quote",
             Kind::SgxQuote => "SGX quote",
             Kind::IntelCollateral => "Intel collateral",
+            Kind::NitroDocument => "AWS attestation document",
+            Kind::AzureReport => "Azure HCL report",
+            Kind::TpmQuote => "TPM quote",
+            Kind::TpmSignature => "signature of a TPM",
+            Kind::TpmPcrs => "PCR values",
+            Kind::TpmPublicArea => "public area of a TPM's key",
+            Kind::PublicKey => "public key",
+            Kind::EventLog => "event log",
+            Kind::ImaList => "IMA list",
         }
     }
 }
@@ -158,6 +256,27 @@ impl Content {
             Kind::IntelCollateral => Collateral::parse_json(bytes)
                 .map(|collateral| Content::IntelCollateral(Box::new(collateral)))
                 .map_err(|source| Error::Collateral { name: name(), source: Box::new(source) }),
+            // dstack's agents write what they know besides behind the document; nothing signs that.
+            Kind::NitroDocument => Ok(Content::NitroDocument(match Document::parse_at_start(bytes) {
+                Ok((_, used)) => bytes[..used].to_vec(),
+                Err(_) => bytes.to_vec(),
+            })),
+            Kind::AzureReport => Ok(Content::AzureReport(bytes.to_vec())),
+            Kind::TpmQuote => Ok(Content::TpmQuote(bytes.to_vec())),
+            Kind::TpmSignature => Ok(Content::TpmSignature(bytes.to_vec())),
+            Kind::TpmPcrs => pcrs(bytes)
+                .map(|pcrs| Content::TpmPcrs(Box::new(pcrs)))
+                .map_err(|source| Error::Pcrs { name: name(), source: Box::new(source) }),
+            Kind::TpmPublicArea => Ok(Content::TpmPublicArea(sized(bytes).unwrap_or(bytes).to_vec())),
+            Kind::PublicKey => match der::pem::decode_vec(bytes) {
+                Ok((_, der)) => Ok(Content::PublicKey(der)),
+                Err(error) => Err(Error::Certificates {
+                    name: name(),
+                    source: Box::new(casemate_evidence::x509::Error::Pem(error)),
+                }),
+            },
+            Kind::EventLog => Ok(Content::EventLog(bytes.to_vec())),
+            Kind::ImaList => Ok(Content::ImaList(bytes.to_vec())),
             Kind::Certificates => certificates(bytes)
                 .map(Content::Certificates)
                 .map_err(|source| Error::Certificates { name: name(), source: Box::new(source) }),
@@ -177,6 +296,15 @@ impl Content {
             Content::TdxQuote(_) => Kind::TdxQuote,
             Content::SgxQuote(_) => Kind::SgxQuote,
             Content::IntelCollateral(_) => Kind::IntelCollateral,
+            Content::NitroDocument(_) => Kind::NitroDocument,
+            Content::AzureReport(_) => Kind::AzureReport,
+            Content::TpmQuote(_) => Kind::TpmQuote,
+            Content::TpmSignature(_) => Kind::TpmSignature,
+            Content::TpmPcrs(_) => Kind::TpmPcrs,
+            Content::TpmPublicArea(_) => Kind::TpmPublicArea,
+            Content::PublicKey(_) => Kind::PublicKey,
+            Content::EventLog(_) => Kind::EventLog,
+            Content::ImaList(_) => Kind::ImaList,
         }
     }
 }
@@ -184,7 +312,23 @@ impl Content {
 fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, casemate_evidence::x509::Error> {
     match bytes {
         [b'-', ..] => Certificate::parse_pem(&String::from_utf8_lossy(bytes)),
-        _ => Certificate::parse(bytes).map(|one| vec![one]),
+        // TPMs pad what they keep, and some order names in their own way.
+        _ => Certificate::parse(bytes)
+            .or_else(|error| Certificate::parse_from_device(bytes).map(|(one, _)| one).map_err(|_| error))
+            .map(|one| vec![one]),
+    }
+}
+
+/// What a length in front names: TPM2B (TPM2 Part 2 §10.4).
+fn sized(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    (usize::from(u16::from_be_bytes(*length)) == rest.len()).then_some(rest)
+}
+
+fn pcrs(bytes: &[u8]) -> Result<PcrValues, PcrFileError> {
+    match bytes {
+        [b'{', ..] => read_pcr_json(bytes),
+        _ => read_pcr_file(bytes),
     }
 }
 
@@ -236,6 +380,21 @@ mod tests {
         assert_eq!(Kind::of(&[4, 0, 2, 0, 0x81, 0, 0, 0, 9]), Some(Kind::TdxQuote));
         assert_eq!(Kind::of(&[3, 0, 2, 0, 0, 0, 0, 0, 9]), Some(Kind::SgxQuote));
         assert_eq!(Kind::of(b"{\"tcb_info\": 1}"), Some(Kind::IntelCollateral));
+        assert_eq!(Kind::of(&[0x84, 0x44, 0xA1, 1, 0x38, 0x22]), Some(Kind::NitroDocument));
+        assert_eq!(Kind::of(&[0xD2, 0x84, 0x44, 0xA1, 1, 0x38, 0x22]), Some(Kind::NitroDocument));
+        assert_eq!(Kind::of(b"HCLA"), Some(Kind::AzureReport));
+        assert_eq!(Kind::of(b"\xFFTCG\x80\x18"), Some(Kind::TpmQuote));
+        assert_eq!(Kind::of(b"\xFETCG\x80\x18"), Some(Kind::TpmQuote));
+        assert_eq!(Kind::of(&[0, 0x14, 0, 0x0B, 1]), Some(Kind::TpmSignature));
+        assert_eq!(Kind::of(&[0xA5; 256]), Some(Kind::TpmSignature));
+        assert_eq!(Kind::of(&[0x35; 256]), None, "text is decoded before it is looked at");
+        assert_eq!(Kind::of(&[0, 0x23, 0, 0x0B]), Some(Kind::TpmPublicArea));
+        assert_eq!(Kind::of(&[0, 5, 0, 0x23, 0, 0x0B, 1]), Some(Kind::TpmPublicArea));
+        assert_eq!(Kind::of(b"-----BEGIN PUBLIC KEY-----"), Some(Kind::PublicKey));
+        assert_eq!(Kind::of(b"{ \"sha256\": {} }"), Some(Kind::TpmPcrs));
+        assert_eq!(Kind::of(&[0, 0, 0, 0, 3, 0, 0, 0]), Some(Kind::EventLog));
+        assert_eq!(Kind::of(&[1, 0, 0, 0, 3, 0, 0, 0]), Some(Kind::EventLog));
+        assert_eq!(Kind::of(b"10 ab ima-ng"), Some(Kind::ImaList));
         assert_eq!(Kind::of(b"{}"), None);
         assert_eq!(Kind::of(b"nothing"), None);
         assert_eq!(Kind::of(b""), None);

@@ -59,6 +59,15 @@ pub enum Error {
         #[source]
         source: Box<casemate_verify::intel::CollateralFileError>,
     },
+    /// PCR values that cannot be read.
+    #[error("{name}: {source}")]
+    Pcrs {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: Box<casemate_evidence::tpm::PcrFileError>,
+    },
     /// Two of what there can be only one.
     #[error("{second} is a second {kind}, beside {first}")]
     Twice {
@@ -108,11 +117,14 @@ impl Error {
             Error::TooMany { .. } => "hand over one report or bundle and what belongs to it",
             Error::TooLong { .. } => "is this the right file?",
             Error::Unknown { .. } => {
-                "it may be a report, a quote, a bundle, certificates in DER or PEM, or Intel's collateral; text is taken in hexadecimal or base64"
+                "it may be a report, a quote, a document or log of a TPM or cloud, a bundle, certificates in DER or PEM, or Intel's collateral; text is taken in hexadecimal or base64"
             }
             Error::Bundle { .. } => "ask the guest for its evidence again",
             Error::Certificates { .. } => "certificates and lists are DER, or PEM with nothing in between",
             Error::Collateral { .. } => "fetch Intel's collateral for this platform again, as one JSON file",
+            Error::Pcrs { .. } => {
+                "PCR values are what `tpm2_quote -o` writes, or JSON: {\"sha256\": {\"0\": DIGITS}}"
+            }
             Error::Twice { .. } => "verify one after the other",
             Error::NoEvidence { .. } => "add the report, quote or bundle that is to be verified",
             Error::Chain { .. } => {
@@ -134,6 +146,7 @@ impl Error {
             Error::Bundle { .. } => "bundle",
             Error::Certificates { .. } => "certificates",
             Error::Collateral { .. } => "collateral",
+            Error::Pcrs { .. } => "pcrs",
             Error::Twice { .. } => "twice",
             Error::NoEvidence { .. } => "no_evidence",
             Error::Chain { .. } => "chain",

@@ -1,8 +1,10 @@
 //! Which files belong together?
 
-use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::bundle::{Bundle, Item, TpmKey, TpmQuote};
+use casemate_evidence::tpm::PcrValues;
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::{Endorsements, intel, snp};
+use minicbor::bytes::ByteVec;
 
 use crate::content::{Content, File, Kind};
 use crate::error::Error;
@@ -32,42 +34,143 @@ impl Sorted {
             return Err(Error::TooMany { found: files.len(), maximum: Self::MAXIMUM_FILES });
         }
         let mut kinds = Vec::new();
-        let mut evidence: Option<(Bundle, &str)> = None;
-        let mut certificates = Vec::new();
-        let mut list: Option<(RevocationList, &str)> = None;
-        let mut collateral: Option<(intel::Collateral, &str)> = None;
+        let mut parts = Parts::default();
         for file in files {
             let content = Content::read(file)?;
-            let kind = content.kind();
-            kinds.push(kind);
-            match content {
-                Content::Bundle(bundle) => once(&mut evidence, *bundle, kind, file.name)?,
-                Content::SnpReport(bytes) => {
-                    once(&mut evidence, Bundle::new([Item::SnpReport(bytes.into())]), kind, file.name)?;
-                }
-                Content::TdxQuote(bytes) => {
-                    once(&mut evidence, Bundle::new([Item::TdxQuote(bytes.into())]), kind, file.name)?;
-                }
-                Content::SgxQuote(bytes) => {
-                    once(&mut evidence, Bundle::new([Item::SgxQuote(bytes.into())]), kind, file.name)?;
-                }
-                Content::IntelCollateral(found) => once(&mut collateral, *found, kind, file.name)?,
-                Content::Certificates(found) => certificates.extend(found),
-                Content::RevocationList(found) => once(&mut list, *found, kind, file.name)?,
-            }
+            kinds.push(content.kind());
+            parts.take(content, file.name)?;
         }
-        let Some((bundle, _)) = evidence else { return Err(Error::NoEvidence { found: kinds }) };
-        let mut endorsements =
-            Endorsements { intel: collateral.map(|(found, _)| found), ..Endorsements::default() };
-        // Quotes carry their certificates with them; only AMD's lie beside.
-        if bundle.snp_report().is_some()
-            && let Some(mut chain) = snp_chain(certificates)?
-        {
-            chain.revocation_list = list.map(|(list, _)| list);
-            endorsements.snp = Some(chain);
-        }
+        let (bundle, endorsements) = parts.finish(&kinds)?;
         Ok(Self { bundle, endorsements, kinds })
     }
+}
+
+/// What was handed over, by its place.
+#[derive(Default)]
+struct Parts<'a> {
+    /// A bundle, or evidence that is one item.
+    evidence: Option<(Bundle, &'a str)>,
+    azure_report: Option<(Vec<u8>, &'a str)>,
+    statement: Option<(Vec<u8>, &'a str)>,
+    signature: Option<(Vec<u8>, &'a str)>,
+    pcrs: Option<(PcrValues, &'a str)>,
+    public_area: Option<(Vec<u8>, &'a str)>,
+    public_key: Option<(Vec<u8>, &'a str)>,
+    event_log: Option<(Vec<u8>, &'a str)>,
+    ima_list: Option<(Vec<u8>, &'a str)>,
+    certificates: Vec<Certificate>,
+    list: Option<(RevocationList, &'a str)>,
+    collateral: Option<(intel::Collateral, &'a str)>,
+}
+
+impl<'a> Parts<'a> {
+    fn take(&mut self, content: Content, name: &'a str) -> Result<(), Error> {
+        let kind = content.kind();
+        let alone = |item| Bundle::new([item]);
+        match content {
+            Content::Bundle(bundle) => once(&mut self.evidence, *bundle, kind, name),
+            Content::SnpReport(bytes) => {
+                once(&mut self.evidence, alone(Item::SnpReport(bytes.into())), kind, name)
+            }
+            Content::TdxQuote(bytes) => {
+                once(&mut self.evidence, alone(Item::TdxQuote(bytes.into())), kind, name)
+            }
+            Content::SgxQuote(bytes) => {
+                once(&mut self.evidence, alone(Item::SgxQuote(bytes.into())), kind, name)
+            }
+            Content::NitroDocument(bytes) => {
+                once(&mut self.evidence, alone(Item::NitroDocument(bytes.into())), kind, name)
+            }
+            Content::AzureReport(bytes) => once(&mut self.azure_report, bytes, kind, name),
+            Content::TpmQuote(bytes) => once(&mut self.statement, bytes, kind, name),
+            Content::TpmSignature(bytes) => once(&mut self.signature, bytes, kind, name),
+            Content::TpmPcrs(pcrs) => once(&mut self.pcrs, *pcrs, kind, name),
+            Content::TpmPublicArea(bytes) => once(&mut self.public_area, bytes, kind, name),
+            Content::PublicKey(bytes) => once(&mut self.public_key, bytes, kind, name),
+            Content::EventLog(bytes) => once(&mut self.event_log, bytes, kind, name),
+            Content::ImaList(bytes) => once(&mut self.ima_list, bytes, kind, name),
+            Content::IntelCollateral(found) => once(&mut self.collateral, *found, kind, name),
+            Content::RevocationList(found) => once(&mut self.list, *found, kind, name),
+            Content::Certificates(found) => {
+                self.certificates.extend(found);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self, kinds: &[Kind]) -> Result<(Bundle, Endorsements), Error> {
+        let is_evidence = self.evidence.is_some() || self.azure_report.is_some() || self.statement.is_some();
+        if !is_evidence {
+            return Err(Error::NoEvidence { found: kinds.to_vec() });
+        }
+        let bundle = self.evidence.take();
+        let (bundle, name) = bundle.unwrap_or_else(|| (Bundle::new([]), ""));
+        let mut endorsements =
+            Endorsements { intel: self.collateral.take().map(|(found, _)| found), ..Endorsements::default() };
+        let has_azure_report = self.azure_report.is_some() || bundle.azure_report().is_some();
+        // Quotes of Intel carry their certificates with them, and so do documents of AWS.
+        let (amd, others): (Vec<_>, Vec<_>) = match bundle.snp_report() {
+            Some(_) => (std::mem::take(&mut self.certificates), Vec::new()),
+            None => self.certificates.drain(..).partition(|one| has_azure_report && is_amds(one)),
+        };
+        self.certificates = others;
+        if let Some(mut chain) = snp_chain(amd)? {
+            chain.revocation_list = self.list.take().map(|(list, _)| list);
+            endorsements.snp = Some(chain);
+        }
+        let bundle = self.items().into_iter().try_fold(bundle, |bundle, (item, kind, second)| {
+            let is_there = bundle.items().iter().any(|other| other.number() == item.number());
+            match is_there {
+                true => Err(Error::Twice { kind, first: name.to_owned(), second: second.to_owned() }),
+                false => Ok(bundle.with(item)),
+            }
+        })?;
+        Ok((bundle, endorsements))
+    }
+
+    /// What is an item of a bundle by itself, or becomes one together.
+    fn items(self) -> Vec<(Item, Kind, &'a str)> {
+        let mut items = Vec::new();
+        let mut put = |part: Option<(Vec<u8>, &'a str)>, kind, item: fn(ByteVec) -> Item| {
+            if let Some((bytes, name)) = part {
+                items.push((item(bytes.into()), kind, name));
+            }
+        };
+        put(self.azure_report, Kind::AzureReport, Item::AzureReport);
+        put(self.event_log, Kind::EventLog, Item::EventLog);
+        put(self.ima_list, Kind::ImaList, Item::ImaList);
+        let bytes = |part: Option<(Vec<u8>, &str)>| part.map_or_else(Vec::new, |(bytes, _)| bytes).into();
+        if let Some((statement, name)) = self.statement {
+            let quote = TpmQuote {
+                statement: statement.into(),
+                signature: bytes(self.signature),
+                pcrs: self.pcrs.map_or_else(Vec::new, |(pcrs, _)| pcrs.to_items()),
+            };
+            items.push((Item::TpmQuote(quote), Kind::TpmQuote, name));
+        }
+        let key_file = [(Kind::TpmPublicArea, &self.public_area), (Kind::PublicKey, &self.public_key)]
+            .into_iter()
+            .find_map(|(kind, part)| part.as_ref().map(|(_, name)| (kind, *name)));
+        let is_tpms = items.iter().any(|(item, ..)| matches!(item, Item::TpmQuote(_)));
+        if key_file.is_some() || (is_tpms && !self.certificates.is_empty()) {
+            let (kind, name) = key_file.unwrap_or((Kind::Certificates, "certificates"));
+            let der = |der: &[u8]| ByteVec::from(der.to_vec());
+            let key = TpmKey {
+                public_key: bytes(self.public_key),
+                public_area: bytes(self.public_area),
+                certificates: self.certificates.iter().map(|one| der(one.as_der())).collect(),
+                revocation_lists: self.list.iter().map(|(list, _)| der(list.as_der())).collect(),
+            };
+            items.push((Item::TpmKey(key), kind, name));
+        }
+        items
+    }
+}
+
+/// Whether AMD issued it, by the name that its issuer has: ARK or SEV and the product (AMD 57230 §2).
+fn is_amds(certificate: &Certificate) -> bool {
+    let issuer = certificate.issuer_common_name();
+    issuer.starts_with("ARK-") || issuer.starts_with("SEV-")
 }
 
 fn once<'a, T>(slot: &mut Option<(T, &'a str)>, found: T, kind: Kind, name: &'a str) -> Result<(), Error> {
