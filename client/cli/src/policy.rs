@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use casemate_crypto::hash::Sha256;
 use casemate_evidence::Measurement;
-use casemate_verify::Policy;
+use casemate_verify::{Policy, Section};
 
 use crate::{Error, files};
 
@@ -43,11 +43,17 @@ impl PolicyFile {
     ///
     /// # Errors
     /// [`Error::PolicyExists`], [`Error::File`].
-    pub fn create(path: &Path, image: &Image, simulated_root: Option<Sha256>) -> Result<Self, Error> {
+    pub fn create(
+        path: &Path,
+        image: &Image,
+        simulated_root: Option<Sha256>,
+        also: &[Section],
+    ) -> Result<Self, Error> {
         if path.exists() {
             return Err(Error::PolicyExists { path: path.to_owned() });
         }
         let text = starting_text(image, simulated_root);
+        let text = also.iter().fold(text, |text, section| Policy::with_section(&text, *section));
         let file = Self::parse(path, text)?;
         files::write(path, file.text.as_bytes())?;
         Ok(file)
@@ -134,8 +140,8 @@ mod tests {
     fn an_existing_policy_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
-        PolicyFile::create(&path, &image(), None).unwrap();
-        assert!(matches!(PolicyFile::create(&path, &image(), None), Err(Error::PolicyExists { .. })));
+        PolicyFile::create(&path, &image(), None, &[]).unwrap();
+        assert!(matches!(PolicyFile::create(&path, &image(), None, &[]), Err(Error::PolicyExists { .. })));
         assert!(PolicyFile::read(&path).is_ok());
     }
 }

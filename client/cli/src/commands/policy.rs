@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use casemate_verify::Section;
+
 use crate::{
     Error,
     commands::Context,
@@ -34,6 +36,11 @@ enum Command {
         /// Accept this machine's SIMULATED TEE, for trying things out: no confidentiality
         #[arg(long)]
         simulated: bool,
+        /// Rules to add, for evidence that is refused without them; may be given several times
+        ///
+        /// gcp and azure come with tpm.
+        #[arg(long, value_name = "SECTION", value_parser = section)]
+        also: Vec<Section>,
     },
     /// Read a policy file and say what it comes to
     Check {
@@ -49,8 +56,8 @@ enum Command {
 /// [`Error::Policy`], [`Error::PolicyExists`], [`Error::GuestImage`].
 pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let file = match arguments.command {
-        Command::Init { file, image, vcpus, simulated } => {
-            init(context, &file, image.as_deref(), vcpus, simulated)?
+        Command::Init { file, image, vcpus, simulated, also } => {
+            init(context, &file, image.as_deref(), vcpus, simulated, also)?
         }
         Command::Check { file } => PolicyFile::read(&file)?,
     };
@@ -76,10 +83,24 @@ fn init(
     image: Option<&str>,
     vcpus: Option<u32>,
     simulated: bool,
+    mut also: Vec<Section>,
 ) -> Result<PolicyFile, Error> {
     let image = GuestImage::find(&context.home, image)?;
     let shape = guest_image::shape(vcpus, None);
     let listed = policy::Image { name: image.name(), measurement: image.measurement(&shape, simulated)? };
     let root = if simulated { Some(local::simulated_root(&context.home)?) } else { None };
-    PolicyFile::create(file, &listed, root)
+    if also.iter().any(|section| matches!(section, Section::Gcp | Section::Azure)) {
+        also.push(Section::Tpm);
+    }
+    also.sort_unstable();
+    also.dedup();
+    PolicyFile::create(file, &listed, root, &also)
+}
+
+fn section(text: &str) -> Result<Section, String> {
+    let known = || Section::ALL.iter().copied();
+    known().find(|section| section.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = known().map(Section::name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }

@@ -290,7 +290,7 @@ fn read_or_create_policy(
         true => return Err(Error::RemoteSimulatedPolicy { path }),
         false => None,
     };
-    let file = PolicyFile::create(&path, &listed, root)?;
+    let file = PolicyFile::create(&path, &listed, root, &[])?;
     let mark = if root.is_some() { ", which accepts this machine's SIMULATED root" } else { "" };
     context.output.step("Policy", &format!("wrote {}{mark}", file.name()));
     Ok(file)
