@@ -46,11 +46,21 @@ export type Kind =
   | "certificates"
   | "revocation_list"
   | "intel_collateral"
+  | "nitro_document"
+  | "azure_report"
+  | "tpm_quote"
+  | "tpm_signature"
+  | "tpm_pcrs"
+  | "tpm_public_area"
+  | "public_key"
+  | "event_log"
+  | "ima_list"
   | (string & {});
 
 export type Outcome = "verified" | "refused" | "not_genuine";
 export type Status = "ok" | "failed" | "not_checked";
-export type Value = null | number | string | Value[];
+/** A number, a word, digits of bytes, a register, or several. */
+export type Value = null | number | string | { register: number; value: string | null } | Value[];
 
 /** The result of an appraisal. */
 export interface Verdict {

@@ -98,5 +98,7 @@ function row({ code, status, found, comparison, expected, source }) {
 }
 
 function words(value) {
-  return Array.isArray(value) ? value.map(words).join(", ") : String(value);
+  if (Array.isArray(value)) return value.map(words).join(", ");
+  if (value !== null && typeof value === "object") return `${value.register} = ${value.value ?? "none"}`;
+  return String(value);
 }

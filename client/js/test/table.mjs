@@ -1,6 +1,7 @@
 // The recorded evidence, as cases: what is handed over, when it is judged, and what must come out.
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 
@@ -22,7 +23,7 @@ export function present() {
 export function vectors() {
   const kinds = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return kinds.flatMap(({ name: kind }) => {
-    if ([...table.no_evidence_of_a_guest, ...table.not_taken_yet].includes(kind)) return [];
+    if ([...table.no_evidence_of_a_guest, ...table.not_taken_yet, ...table.not_evidence_alone].includes(kind)) return [];
     const rules = table.kinds[kind];
     if (!rules) throw new Error(`client/vectors.json has no kind ${kind}`);
     const names = readdirSync(join(folder, kind), { withFileTypes: true }).filter((entry) => entry.isDirectory());
@@ -34,16 +35,25 @@ export function vectors() {
 function vector(kind, name, rules) {
   const path = (file) => join(folder, kind, name, file);
   const json = JSON.parse(readFileSync(path("vector.json"), "utf8"));
-  const paths = rules.files.map(path).filter((file) => existsSync(file));
+  const paths = rules.files.map(path).filter((file) => existsSync(file) && statSync(file).size > 0);
   if (paths.length === 0) throw new Error(`${kind}/${name} has none of ${rules.files.join(", ")}`);
   const meaning = rules.results[json.expected.result];
   if (!meaning) throw new Error(`client/vectors.json does not say what ${json.expected.result} of ${kind}/${name} means`);
+  const key = rules.enrolled_key && path(rules.enrolled_key);
+  const enrolled = key && existsSync(key) ? digestOf(readFileSync(key, "utf8")) : undefined;
   const cases = times(json.expected, meaning).map(({ at, expected, beside }) => ({
     at,
     expected,
+    enrolled,
     paths: beside ? [...paths, path(beside)] : paths,
   }));
   return { name: `${kind}/${name}`, json, cases };
+}
+
+/** SHA-256 of the key in PEM, as a policy lists it. */
+function digestOf(pem) {
+  const der = Buffer.from(pem.replace(/-----[^-]*-----/g, ""), "base64");
+  return createHash("sha256").update(der).digest("hex");
 }
 
 /** When evidence is judged, with what beside it, and what must come out. */
@@ -64,9 +74,10 @@ function timesOfRun({ timestamp, collateral: beside, valid_until }, meaning) {
 }
 
 /** The policy with which hardware of any age passes, if it is genuine. */
-export function lenient(hardwareOnly) {
-  const { replace, append } = table.policy;
-  return replace.reduce((text, [from, to]) => text.replace(new RegExp(from, "gm"), to), hardwareOnly) + append;
+export function lenient(hardwareOnly, { enrolled } = {}) {
+  const { replace, append, enrolled: [none, listed] } = table.policy;
+  const rules = enrolled ? append.replace(none, listed.replace("@DIGEST@", enrolled)) : append;
+  return replace.reduce((text, [from, to]) => text.replace(new RegExp(from, "gm"), to), hardwareOnly) + rules;
 }
 
 /** Whether this is what had to come out under the lenient policy. */
