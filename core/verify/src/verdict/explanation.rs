@@ -159,7 +159,7 @@ fn text(code: Code) -> (&'static str, &'static str) {
             "Somebody vouches for the attestation key: an authority certifies it, or the policy lists it as enrolled.",
             POLICY,
         ),
-        Code::TpmSignature => ("The attestation key signed this very quote: nobody changed it since.", TPM),
+        Code::TpmSignature => ("The TPM's key signed this very statement: nobody changed it since.", TPM),
         Code::TpmSelection => ("The quote selects at least one PCR.", TPM),
         Code::TpmPcrPresent => ("The value of each PCR that the quote selects came along.", TPM),
         Code::TpmPcrDigest => ("The PCR values that came along are those whose digest the TPM signed.", TPM),
