@@ -275,7 +275,8 @@ mod tests {
         let stranger = admission.enter(Some(app(1))).unwrap();
         admission.know(app(1));
         drop(stranger);
-        assert_eq!((admission.doors().strangers.at_once, admission.doors().at_once), (0, 0));
+        let doors = admission.doors();
+        assert_eq!((doors.strangers.at_once, doors.at_once), (0, 0));
     }
 
     #[test]
