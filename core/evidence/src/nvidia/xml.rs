@@ -5,7 +5,7 @@
 //! processing instructions, CDATA, other entities than the five of XML, carriage returns, `xml:` attributes.
 //! A manifest is read from the very tree whose canonical form is digested, so a difference between this
 //! parser and another one cannot make two documents of one signature. Why it is our own:
-//! `docs/decisions/0011-canonical-xml.md`.
+//! `docs/decisions/0012-canonical-xml.md`.
 
 use std::collections::BTreeMap;
 
