@@ -78,9 +78,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Seat that wrote it.
-        found: casemate_crypto::sign::PublicKey,
+        found: Box<casemate_crypto::sign::PublicKey>,
         /// Seat of the folder.
-        expected: casemate_crypto::sign::PublicKey,
+        expected: Box<casemate_crypto::sign::PublicKey>,
     },
     /// The database's structure is broken.
     #[error("{} is damaged: {found}; move the folder aside and restore it from a backup (`casemate-kms restore`)", path.display())]

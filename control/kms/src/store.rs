@@ -218,7 +218,11 @@ impl Structure {
         if seat == identity.seat && kms_id == identity.kms_id.as_bytes() {
             return Ok(());
         }
-        Err(Error::OtherSeat { path: self.0.clone(), found: seat, expected: identity.seat })
+        Err(Error::OtherSeat {
+            path: self.0.clone(),
+            found: Box::new(seat),
+            expected: Box::new(identity.seat),
+        })
     }
 
     fn refuse<T>(&self, outcome: Result<T, sqlx::Error>) -> Result<T, Error> {
