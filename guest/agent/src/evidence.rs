@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use casemate_attester::{Certificate, CertificateKind, Evidence};
 use casemate_evidence::ReportData;
-use casemate_evidence::bundle::{Bundle, Item, SnpCertificates};
+use casemate_evidence::bundle::{Bundle, Item};
 
 use crate::turns::{Turn, Turns};
 
@@ -18,9 +17,6 @@ pub enum Error {
     /// Others asked for so many reports that this one's turn did not come.
     #[error("the platform is busy with other reports; ask again later")]
     Busy,
-    /// The platform gave a kind of evidence that this version cannot bundle.
-    #[error("evidence of a kind that this version cannot bundle; update the guest image")]
-    Kind,
 }
 
 /// A bundle for the guest itself: a report that carries `report_data`, the endorsements that came with it,
@@ -48,43 +44,9 @@ fn bundle(turn: Turn<'_>, report_data: &ReportData, items: Vec<Item>) -> Result<
     let attester = casemate_attester::open().map_err(refused)?;
     let evidence = attester.evidence(report_data).map_err(refused)?;
     drop(turn);
-    let Evidence::Snp { report, certificates } = evidence else { return Err(Error::Kind) };
-    let own = [Item::SnpReport(report.as_bytes().to_vec().into())];
-    let carried = chain(&certificates).map(Item::SnpCertificates);
-    Ok(Bundle::new(own.into_iter().chain(carried).chain(items)).to_bytes())
+    Ok(Bundle::new(evidence.into_items().into_iter().chain(items)).to_bytes())
 }
 
 fn refused(error: casemate_attester::Error) -> Error {
     Error::Attester(Box::new(error))
-}
-
-/// The chain that the host sent along, if it is whole. It is a convenience, checked by the Verifier.
-fn chain(certificates: &[Certificate]) -> Option<SnpCertificates> {
-    let of = |kinds: &[CertificateKind]| {
-        let found = certificates.iter().find(|certificate| kinds.contains(&certificate.kind));
-        found.map(|certificate| certificate.bytes.clone().into())
-    };
-    Some(SnpCertificates {
-        leaf: of(&[CertificateKind::Vcek, CertificateKind::Vlek])?,
-        intermediate: of(&[CertificateKind::Ask])?,
-        root: of(&[CertificateKind::Ark])?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_a_chain_is_no_chain() {
-        let certificate = |kind| Certificate { kind, bytes: vec![1] };
-        let (leaf, ask, ark) = (
-            certificate(CertificateKind::Vcek),
-            certificate(CertificateKind::Ask),
-            certificate(CertificateKind::Ark),
-        );
-        assert!(chain(&[leaf.clone(), ark.clone()]).is_none());
-        assert!(chain(&[leaf, ark, ask]).is_some());
-        assert!(chain(&[]).is_none());
-    }
 }

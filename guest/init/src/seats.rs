@@ -6,9 +6,9 @@
 use std::{thread, time::Duration};
 
 use casemate_api::progress::{FailureCode, Phase};
-use casemate_attester::{Attester, CertificateKind, Evidence};
+use casemate_attester::Attester;
 use casemate_crypto::sign::PublicKey;
-use casemate_evidence::bundle::{Bundle, Item, SnpCertificates};
+use casemate_evidence::bundle::Bundle;
 use casemate_guest_sys::clock::uptime_ms;
 use casemate_record::{BootId, Error as RecordError, Stamp, VolumeName};
 use casemate_release::{
@@ -69,8 +69,8 @@ pub fn attest(
         }
     }
     let mut challenged = attempt.challenged()?;
-    let evidence = attester.evidence(&challenged.report_data())?;
-    let requests = challenged.requests(&bundle(&evidence).to_bytes(), rng);
+    let evidence = Bundle::new(attester.evidence(&challenged.report_data())?.into_items());
+    let requests = challenged.requests(&evidence.to_bytes(), rng);
     let asked_uptime_ms = uptime_ms();
     let answers = ask_all(relay, &requests);
     let release = challenged.finish(&answers)?;
@@ -182,25 +182,6 @@ fn granted(released: &ReleasedVolume) -> Granted<'_> {
         }
     };
     Granted { keys, known, next_counter: released.next_counter }
-}
-
-/// The report, and the certificates that the host sent along if they are a whole chain.
-fn bundle(evidence: &Evidence) -> Bundle {
-    let mut items = vec![Item::SnpReport(evidence.report().to_vec().into())];
-    if let Evidence::Snp { certificates, .. } = evidence {
-        let find = |kinds: &[CertificateKind]| {
-            certificates
-                .iter()
-                .find(|found| kinds.contains(&found.kind))
-                .map(|found| found.bytes.clone().into())
-        };
-        let leaf = find(&[CertificateKind::Vcek, CertificateKind::Vlek]);
-        let chain = (leaf, find(&[CertificateKind::Ask]), find(&[CertificateKind::Ark]));
-        if let (Some(leaf), Some(intermediate), Some(root)) = chain {
-            items.push(Item::SnpCertificates(SnpCertificates { leaf, intermediate, root }));
-        }
-    }
-    Bundle::new(items)
 }
 
 /// Asks seats at the same time; those that are silent are asked again for a while.

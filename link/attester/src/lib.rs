@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 mod certificates;
+mod items;
 mod sev_guest;
 mod sys;
 mod tsm;
