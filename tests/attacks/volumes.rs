@@ -152,5 +152,8 @@ pub(crate) fn reached(findings: &mut Findings, what: &str, boot: &Boot, wanted: 
 }
 
 fn ended(boot: &Boot) -> String {
-    boot.failure().map_or_else(|| format!("{:?}", boot.phases()), |(code, said)| format!("{code}: {said}"))
+    boot.failure().map_or_else(
+        || format!("{:?}, powered off: {}, console: {}", boot.phases(), boot.powered_off, boot.console),
+        |(code, said)| format!("{code}: {said}"),
+    )
 }
