@@ -102,14 +102,22 @@ async fn list_blobs(State(host): State<Arc<Host>>) -> Answer<Json<Vec<Blob>>> {
     Ok(Json(host.blobs.list()?))
 }
 
-async fn put_blob(State(host): State<Arc<Host>>, Path(digest): Path<String>, body: Body) -> Answer<Response> {
-    let Ok(digest) = digest.parse() else { return Ok(not_a_digest()) };
-    // What is here already is not sent again; the caller still hears that it is.
-    if let Ok(blob) = host.blobs.describe(&digest) {
-        return Ok(Json(blob).into_response());
-    }
-    let mut incoming = host.blobs.begin(digest).await?;
-    let mut body = body;
+async fn put_blob(
+    State(host): State<Arc<Host>>,
+    Path(digest): Path<String>,
+    mut body: Body,
+) -> Answer<Response> {
+    let answer = match digest.parse() {
+        Ok(digest) => take_blob(&host.blobs, digest, &mut body).await,
+        Err(_) => Ok(not_a_digest()),
+    };
+    // Who is answered while it still sends meets a connection that was reset, and reads no answer.
+    drain(&mut body).await;
+    answer
+}
+
+async fn take_blob(blobs: &Blobs, digest: BlobDigest, body: &mut Body) -> Answer<Response> {
+    let mut incoming = blobs.begin(digest).await?;
     loop {
         match tokio::time::timeout(BLOB_SILENCE, body.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -121,11 +129,28 @@ async fn put_blob(State(host): State<Arc<Host>>, Path(digest): Path<String>, bod
             Ok(Some(Err(_))) | Err(_) => return Err(incoming.cut_short().into()),
         }
     }
-    Ok((StatusCode::CREATED, Json(incoming.finish().await?)).into_response())
+    let status = if incoming.is_new() { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(incoming.finish().await?)).into_response())
 }
 
 /// How long a sender may pause.
 const BLOB_SILENCE: Duration = Duration::from_secs(60);
+
+/// Reads what is left of a body that was refused, up to [`DRAIN_BYTES`] and for at most [`DRAIN_TIME`].
+async fn drain(body: &mut Body) {
+    let mut left = DRAIN_BYTES;
+    let read = async {
+        while left > 0
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+}
+
+const DRAIN_BYTES: usize = 256 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(20);
 
 async fn head_blob(State(host): State<Arc<Host>>, Path(digest): Path<String>) -> Answer<Response> {
     let Ok(digest) = digest.parse() else { return Ok(not_a_digest()) };

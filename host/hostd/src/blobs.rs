@@ -147,17 +147,21 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// Begins to take a blob in.
+    /// Begins to take a blob in. What comes of one that is here already is checked, and not written.
     ///
     /// # Errors
     /// [`BlobError::Storage`], [`BlobError::DiskFull`].
     pub async fn begin(&self, named: BlobDigest) -> Result<Incoming<'_>, BlobError> {
+        let draft = if self.path(&named).is_ok() { None } else { Some(self.draft().await?) };
+        Ok(Incoming { blobs: self, named, draft, hasher: Sha256::new(), received_bytes: 0 })
+    }
+
+    async fn draft(&self) -> Result<Draft, BlobError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{INCOMING}{}-{number}", std::process::id()));
         let file = fs::File::create_new(&path).await;
         let file = file.map_err(|error| storage(error, &path, 0))?;
-        let guard = RemoveOnDrop { path: Some(path) };
-        Ok(Incoming { blobs: self, named, file, guard, hasher: Sha256::new(), written_bytes: 0 })
+        Ok(Draft { file, guard: RemoveOnDrop { path: Some(path) } })
     }
 
     /// Deletes the blob.
@@ -194,27 +198,40 @@ impl Blobs {
 pub struct Incoming<'a> {
     blobs: &'a Blobs,
     named: BlobDigest,
+    /// `None` where the blob was here before.
+    draft: Option<Draft>,
+    hasher: Sha256,
+    received_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Draft {
     file: fs::File,
     guard: RemoveOnDrop,
-    hasher: Sha256,
-    written_bytes: u64,
 }
 
 impl Incoming<'_> {
+    /// Whether the blob was not here when it began to come.
+    pub fn is_new(&self) -> bool {
+        self.draft.is_some()
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
     /// [`BlobError::TooLarge`], [`BlobError::DiskFull`], [`BlobError::Storage`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         let maximum_bytes = self.blobs.maximum_bytes;
-        let written_bytes = self.written_bytes + bytes.len() as u64;
-        if written_bytes > maximum_bytes {
+        let received_bytes = self.received_bytes + bytes.len() as u64;
+        if received_bytes > maximum_bytes {
             return Err(BlobError::TooLarge { maximum_bytes });
         }
-        let result = self.file.write_all(bytes).await;
-        result.map_err(|error| storage(error, &self.blobs.folder, self.written_bytes))?;
+        if let Some(draft) = &mut self.draft {
+            let result = draft.file.write_all(bytes).await;
+            result.map_err(|error| storage(error, &self.blobs.folder, self.received_bytes))?;
+        }
         self.hasher.update(bytes);
-        self.written_bytes = written_bytes;
+        self.received_bytes = received_bytes;
         Ok(())
     }
 
@@ -223,22 +240,26 @@ impl Incoming<'_> {
     /// # Errors
     /// [`BlobError::WrongDigest`], [`BlobError::DiskFull`], [`BlobError::Storage`].
     pub async fn finish(mut self) -> Result<Blob, BlobError> {
-        let failed = |error| storage(error, &self.blobs.folder, self.written_bytes);
-        self.file.flush().await.map_err(failed)?;
+        let failed = |error| storage(error, &self.blobs.folder, self.received_bytes);
+        if let Some(draft) = &mut self.draft {
+            draft.file.flush().await.map_err(failed)?;
+        }
         let found = BlobDigest::from(<[u8; 32]>::from(self.hasher.finalize_reset()));
         if found != self.named {
             return Err(BlobError::WrongDigest { named: self.named, found });
         }
-        self.file.sync_all().await.map_err(failed)?;
-        let path = self.guard.path.take().expect("taken once, here");
-        let result = fs::rename(&path, self.blobs.folder.join(self.named.to_string())).await;
-        result.map_err(|source| BlobError::Storage { path, source })?;
-        Ok(Blob { digest: self.named, size_bytes: self.written_bytes })
+        if let Some(mut draft) = self.draft {
+            draft.file.sync_all().await.map_err(failed)?;
+            let path = draft.guard.path.take().expect("taken once, here");
+            let result = fs::rename(&path, self.blobs.folder.join(self.named.to_string())).await;
+            result.map_err(|source| BlobError::Storage { path, source })?;
+        }
+        Ok(Blob { digest: self.named, size_bytes: self.received_bytes })
     }
 
     /// The sender went away: names the error and leaves nothing behind.
     pub fn cut_short(self) -> BlobError {
-        BlobError::CutShort { written_bytes: self.written_bytes }
+        BlobError::CutShort { written_bytes: self.received_bytes }
     }
 }
 

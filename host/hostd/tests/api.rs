@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{Daemon, spec};
@@ -28,6 +30,42 @@ async fn a_blob_is_stored_only_under_its_own_digest() {
     assert_eq!(daemon.ask(Method::HEAD, &other, "").await.0, StatusCode::NOT_FOUND);
     let left: Vec<_> = std::fs::read_dir(folder.path().join("blobs")).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing half written stays");
+}
+
+/// Sends the whole of a request before it reads, as simple clients do.
+fn put_then_read(socket: &std::path::Path, name: &str, body: &[u8]) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let head = format!(
+        "PUT /v1/blobs/{name} HTTP/1.1\r\nHost: host\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).expect("the daemon reads to the end");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the connection is not reset");
+    answer
+}
+
+#[tokio::test]
+async fn who_puts_a_blob_is_heard_to_the_end_whatever_the_answer() {
+    const SIZE: usize = 8 << 20; // more than a socket holds
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &["--max-blob-bytes", &SIZE.to_string()]).await;
+    let name = daemon.put(vec![7; SIZE]).await;
+    let socket = daemon.state.join("api.sock");
+    for (name, body, status, word) in [
+        (name.as_str(), vec![7; SIZE], "200", name.as_str()),
+        (name.as_str(), vec![8; SIZE], "400", "blob_digest"),
+        (name.as_str(), vec![7; 2 * SIZE], "413", "blob_too_large"),
+        ("nonsense", vec![7; SIZE], "400", "blob_name"),
+    ] {
+        let (socket, name) = (socket.clone(), name.to_owned());
+        let put = tokio::task::spawn_blocking(move || put_then_read(&socket, &name, &body));
+        let answer = put.await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(word), "{answer}");
+    }
+    assert_eq!(std::fs::read(folder.path().join("blobs").join(&name)).unwrap(), vec![7; SIZE]);
+    assert_eq!(std::fs::read_dir(folder.path().join("blobs")).unwrap().count(), 1);
 }
 
 #[tokio::test]
