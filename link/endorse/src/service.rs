@@ -65,8 +65,8 @@ impl Etiquette {
 /// Who may ask next.
 #[derive(Debug)]
 struct Turn {
-    /// How many questions may be asked at this moment, in thousandths.
-    tokens_milli: u64,
+    /// Milliseconds that count towards questions; one costs [`Etiquette::every`].
+    saved_ms: u64,
     counted: Instant,
     /// Nothing is asked before this moment: the service did not answer.
     down_until: Option<Instant>,
@@ -86,11 +86,8 @@ impl Service {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| Error::Network { address: base.to_owned(), source })?;
-        let turn = Turn {
-            tokens_milli: u64::from(etiquette.burst) * 1000,
-            counted: Instant::now(),
-            down_until: None,
-        };
+        let saved_ms = u64::from(etiquette.burst) * every_ms(&etiquette);
+        let turn = Turn { saved_ms, counted: Instant::now(), down_until: None };
         Ok(Self { client, etiquette, turn: Arc::new(Mutex::new(turn)) })
     }
 
@@ -141,25 +138,33 @@ impl Service {
     fn take_turn(&self, address: &str, now: Instant) -> Result<(), Error> {
         let refused =
             |seconds: u64| Error::TooManyRequests { address: address.to_owned(), seconds: seconds.max(1) };
-        let every_ms = u64::try_from(self.etiquette.every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let every_ms = every_ms(&self.etiquette);
         let mut turn = self.turn.lock().expect("no panic while held");
         if let Some(until) = turn.down_until.filter(|until| *until > now)
             && self.etiquette.failures_kept > Duration::ZERO
         {
             return Err(refused(until.duration_since(now).as_secs()));
         }
-        let passed_ms =
-            u64::try_from(now.saturating_duration_since(turn.counted).as_millis()).unwrap_or(u64::MAX);
-        turn.counted = now;
-        let earned = passed_ms.saturating_mul(1000) / every_ms;
-        let full = u64::from(self.etiquette.burst) * 1000;
-        turn.tokens_milli = turn.tokens_milli.saturating_add(earned).min(full);
-        if turn.tokens_milli < 1000 {
-            return Err(refused((1000 - turn.tokens_milli) * every_ms / 1_000_000));
+        let full_ms = u64::from(self.etiquette.burst) * every_ms;
+        // Only whole milliseconds are counted, and only those are left behind: who asks often loses none.
+        let passed_ms = now.saturating_duration_since(turn.counted).as_millis();
+        let passed_ms = u64::try_from(passed_ms).unwrap_or(u64::MAX).min(full_ms);
+        turn.counted = match passed_ms < full_ms {
+            true => turn.counted + Duration::from_millis(passed_ms),
+            false => now,
+        };
+        turn.saved_ms = turn.saved_ms.saturating_add(passed_ms).min(full_ms);
+        if turn.saved_ms < every_ms {
+            return Err(refused((every_ms - turn.saved_ms) / 1000));
         }
-        turn.tokens_milli -= 1000;
+        turn.saved_ms -= every_ms;
         Ok(())
     }
+}
+
+/// Milliseconds for each question. The pace is that of a service, far below one question a millisecond.
+fn every_ms(etiquette: &Etiquette) -> u64 {
+    u64::from(u32::try_from(etiquette.every.as_millis()).unwrap_or(u32::MAX)).max(1)
 }
 
 impl Answer {
@@ -186,5 +191,15 @@ mod tests {
         assert!(at(10).is_err());
         assert!(at(1000).is_ok() && at(1000).is_ok());
         assert!(at(1000).is_err(), "rest does not save up more than a burst");
+    }
+
+    #[test]
+    fn who_asks_all_the_time_is_not_kept_waiting_for_it() {
+        let etiquette = Etiquette { burst: 1, every: Duration::from_secs(10), ..Etiquette::service() };
+        let server = Service::new("http://kds.example", etiquette).unwrap();
+        let start = Instant::now();
+        let asked = |micros: u64| server.take_turn("x", start + Duration::from_micros(micros)).is_ok();
+        // Every 0.7 ms for a minute.
+        assert_eq!((0..60_000_000).step_by(700).filter(|micros| asked(*micros)).count(), 6);
     }
 }
