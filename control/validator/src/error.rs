@@ -30,6 +30,24 @@ pub enum Error {
     /// A body is not the JSON that the call takes.
     #[error("the body is not what this call takes: {0}; /openapi.json describes it")]
     Body(#[from] axum::extract::rejection::JsonRejection),
+    /// A body is longer than the call takes.
+    #[error("found more than the {limit_bytes} bytes that this call takes; send less")]
+    TooLong {
+        /// The most.
+        limit_bytes: usize,
+    },
+    /// A body did not come whole.
+    #[error("the body did not come whole: {0}; send it again")]
+    Unread(#[source] axum::extract::rejection::BytesRejection),
+    /// What follows the question mark is not what the call takes.
+    #[error("the query is not what this call takes: {0}; /openapi.json describes it")]
+    Query(#[from] axum::extract::rejection::QueryRejection),
+    /// Nothing is called like this.
+    #[error("there is no such call; /openapi.json lists those that there are")]
+    NoSuchCall,
+    /// The call is there, and takes another method.
+    #[error("this call takes another method; /openapi.json says which")]
+    Method,
     /// A VM's specification has a field out of range.
     #[error("`{field}` is {found}, expected {expected}")]
     Specification {
@@ -143,6 +161,11 @@ impl Error {
             Error::VmNotFound { .. } => (StatusCode::NOT_FOUND, "vm_not_found"),
             Error::NameTaken { .. } => (StatusCode::CONFLICT, "name_taken"),
             Error::Body(_) => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
+            Error::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Error::Unread(_) => (StatusCode::BAD_REQUEST, "body"),
+            Error::Query(_) => (StatusCode::UNPROCESSABLE_ENTITY, "query"),
+            Error::NoSuchCall => (StatusCode::NOT_FOUND, "no_such_call"),
+            Error::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Error::Specification { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "specification"),
             Error::IllegalTransition(_) => (StatusCode::CONFLICT, "illegal_transition"),
             Error::NotRunning { .. } => (StatusCode::CONFLICT, "not_running"),

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::JsonRejection},
-    http::header,
+    extract::{
+        DefaultBodyLimit, Path, Query, Request, State,
+        rejection::{BytesRejection, JsonRejection, QueryRejection},
+    },
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -42,6 +45,8 @@ pub fn router(validator: Arc<Validator>) -> Router {
         .layer(middleware::from_fn_with_state(validator.clone(), authorise))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/openapi.json", get(openapi))
+        .fallback(async || Error::NoSuchCall)
+        .method_not_allowed_fallback(async || Error::Method)
         .with_state(validator)
 }
 
@@ -67,7 +72,10 @@ async fn create(
     State(validator): Shared,
     spec: Result<Json<VmSpec>, JsonRejection>,
 ) -> Result<Json<Vm>, Error> {
-    let Json(spec) = spec?;
+    let Json(spec) = spec.map_err(|rejection| match rejection {
+        JsonRejection::BytesRejection(rejection) => unread(rejection, BODY_BYTES),
+        other => Error::Body(other),
+    })?;
     validator.create(&spec).await.map(Json)
 }
 
@@ -103,8 +111,9 @@ struct RemoveQuery {
 async fn remove(
     State(validator): Shared,
     Path(vm): Path<String>,
-    Query(query): Query<RemoveQuery>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
 ) -> Result<Json<Vm>, Error> {
+    let Query(query) = query?;
     validator.request(&vm, Verb::Remove { disks: query.disks }).await.map(Json)
 }
 
@@ -120,15 +129,21 @@ struct EventsQuery {
 async fn events(
     State(validator): Shared,
     Path(vm): Path<String>,
-    Query(query): Query<EventsQuery>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Json<Vec<VmEvent>>, Error> {
+    let Query(query) = query?;
     let vm = validator.store.vm(&vm).await?;
     validator.store.events(&vm.id, query.after).await.map(Json)
 }
 
 /// Carries a call to the guest. The body is evidence or sealed, and means nothing here.
 #[utoipa::path(post, path = "/v1/vms/{vm}/agent", request_body(content = [u8], content_type = "application/cbor"), responses((status = 200, body = [u8], content_type = "application/cbor"), (status = "default", body = Problem)))]
-async fn agent(State(validator): Shared, Path(vm): Path<String>, body: Bytes) -> Result<Response, Error> {
+async fn agent(
+    State(validator): Shared,
+    Path(vm): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Error> {
+    let body = whole(body, BODY_BYTES)?;
     let vm = validator.store.vm(&vm).await?;
     if vm.state != "running" && vm.state != "starting" {
         return Err(Error::NotRunning { id: vm.id, state: vm.state });
@@ -140,8 +155,11 @@ async fn agent(State(validator): Shared, Path(vm): Path<String>, body: Bytes) ->
 
 /// Carries a submission to every seat and their receipts back; what they are worth, its sender finds out.
 #[utoipa::path(post, path = "/v1/records", request_body(content = [u8], content_type = "application/cbor"), responses((status = 200, body = RecordsTaken), (status = "default", body = Problem)))]
-async fn records(State(validator): Shared, body: Bytes) -> Result<Json<RecordsTaken>, Error> {
-    validator.submit(body).await.map(Json)
+async fn records(
+    State(validator): Shared,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<RecordsTaken>, Error> {
+    validator.submit(whole(body, SubmissionRequest::MAXIMUM_BYTES)?).await.map(Json)
 }
 
 #[utoipa::path(get, path = "/v1/kms", responses((status = 200, body = KmsInfo), (status = "default", body = Problem)))]
@@ -172,6 +190,18 @@ async fn put_blob(State(validator): Shared, Path(sha256): Path<String>, body: Bo
         .send(Method::PUT, &format!("/v1/blobs/{sha256}"), "application/octet-stream", Some(body))
         .await?;
     Ok(())
+}
+
+fn whole(body: Result<Bytes, BytesRejection>, limit_bytes: usize) -> Result<Bytes, Error> {
+    body.map_err(|rejection| unread(rejection, limit_bytes))
+}
+
+/// A body that is too long, or that ended early.
+fn unread(rejection: BytesRejection, limit_bytes: usize) -> Error {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Error::TooLong { limit_bytes },
+        _ => Error::Unread(rejection),
+    }
 }
 
 fn blob_name(text: &str) -> Result<&str, Error> {

@@ -161,6 +161,19 @@ async fn what_is_wrong_with_a_request_is_named() {
     assert_eq!((status, problem["code"].as_str()), (404, Some("vm_not_found")));
     let (status, problem) = client.call("PUT", "/v1/blobs/..%2fetc", Some(json!(1))).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("specification")));
+
+    let long = json!({"name": "x".repeat(4 << 20)});
+    for (method, path, body, status, code) in [
+        ("POST", "/v1/vms", Some(long.clone()), 413, "body_too_large"),
+        ("POST", "/v1/vms/notes/agent", Some(long), 413, "body_too_large"),
+        ("GET", "/v1/vms/notes/events?after=last", None, 422, "query"),
+        ("DELETE", "/v1/vms/notes?disk=true", None, 422, "query"),
+        ("GET", "/v1/nothing", None, 404, "no_such_call"),
+        ("PUT", "/v1/vms", None, 405, "method"),
+    ] {
+        let (found, problem) = client.call(method, path, body).await;
+        assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{method} {path}: {problem}");
+    }
 }
 
 #[tokio::test]

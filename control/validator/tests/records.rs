@@ -97,6 +97,10 @@ async fn where_no_seat_took_it_the_first_ones_own_words_come_back() {
 #[tokio::test]
 async fn what_no_seat_would_read_is_not_carried() {
     let house = House::new(vec![(StatusCode::OK, vec![1])]).await;
-    assert_eq!(house.submit(vec![0; SubmissionRequest::MAXIMUM_BYTES + 1]).await.0, 413);
+    let (status, body) = house.submit(vec![0; SubmissionRequest::MAXIMUM_BYTES + 1]).await;
+    let problem: Problem = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, problem.code.as_str()), (413, "body_too_large"));
+    let limit = format!("found more than the {} bytes", SubmissionRequest::MAXIMUM_BYTES);
+    assert!(problem.message.starts_with(&limit), "{}", problem.message);
     assert!(house.sent.lock().unwrap().is_empty());
 }
