@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_crypto::hash::sha256;
-use casemate_endorse::{Cache, Completed, Revocation};
+use casemate_endorse::{Cache, Completed, Error as EndorseError, Revocation};
 use casemate_evidence::{ReportData, bundle::Bundle};
 use casemate_record::{AuthorityRecord, PolicyDigest};
 use casemate_release::seat::{Attested, Refusal};
@@ -13,7 +13,7 @@ use casemate_verify::{
 
 use tokio::sync::Semaphore;
 
-use crate::Error;
+use crate::{Error, lookups::Lookups};
 
 /// Appraises under the owner's policy and the seat's own floor.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct Appraiser {
     endorsements: Option<Cache>,
     /// Calls that may wait for certificates at the same time; the others of a seat go on meanwhile.
     waiting: Arc<Semaphore>,
+    lookups: Arc<Lookups>,
 }
 
 /// Far fewer than the calls that a seat serves at the same time (`http::IN_FLIGHT`).
@@ -34,6 +35,8 @@ pub(crate) struct Question {
     /// The owner's policy file.
     pub policy: Vec<u8>,
     pub authority: AuthorityRecord,
+    /// Whether a guest of the app ever had keys here: then evidence for it was accepted.
+    pub was_granted_keys: bool,
     pub report_data: ReportData,
     pub made_ms: u64,
     pub now_ms: u64,
@@ -50,7 +53,8 @@ impl Appraiser {
         let floor = Policy::parse(floor).map_err(|error| Error::FloorPolicy { source: Box::new(error) })?;
         let accept_simulated = if accept_simulated { AcceptSimulated::Yes } else { AcceptSimulated::No };
         let waiting = Arc::new(Semaphore::new(WAITING));
-        Ok(Appraiser { floor: Arc::new(floor), accept_simulated, endorsements, waiting })
+        let lookups = Arc::new(Lookups::new());
+        Ok(Appraiser { floor: Arc::new(floor), accept_simulated, endorsements, waiting, lookups })
     }
 
     /// Refuses a policy file that could never be appraised under.
@@ -63,7 +67,7 @@ impl Appraiser {
         if let Some(cache) = &self.endorsements
             && let Ok(bundle) = Bundle::parse(&question.bundle)
         {
-            question.bundle = self.complete(cache, bundle, question.now_ms).await?.to_bytes();
+            question.bundle = self.complete(cache, bundle, &question).await?.to_bytes();
         }
         let appraiser = self.clone();
         let task = tokio::task::spawn_blocking(move || appraiser.judge(&question));
@@ -72,14 +76,22 @@ impl Appraiser {
 
     /// The evidence with the certificates and the revocation list that it does not carry. What cannot be
     /// had is left out, and the appraisal names it; what may come in a moment is worth asking again.
-    async fn complete(&self, cache: &Cache, bundle: Bundle, now_ms: u64) -> Result<Bundle, Refusal> {
+    async fn complete(&self, cache: &Cache, bundle: Bundle, question: &Question) -> Result<Bundle, Refusal> {
+        let now_ms = question.now_ms;
         let not_yet = || Refusal::Evidence {
             check: "seat.endorsements".to_owned(),
             found: "not there yet; ask again with a new challenge".to_owned(),
         };
         let stored = cache.without_network().complete(bundle.clone(), now_ms).await;
         let is_whole = |completed: &Completed| !matches!(completed.revocation, Revocation::Missing(_));
-        // Strangers may make this seat ask for ever new chips: they wait, and nobody else does.
+        // Anybody may make this seat ask for ever new chips, at his app's own cost.
+        let is_missing = |error: &EndorseError| {
+            matches!(error, EndorseError::NotStored { .. } | EndorseError::NoCollateral { .. })
+        };
+        let must_ask = !cache.is_offline() && stored.as_ref().is_err_and(is_missing);
+        if must_ask && !self.lookups.admit(question.authority.app_id, question.was_granted_keys) {
+            return Err(not_yet());
+        }
         let permit = self.waiting.try_acquire();
         let completed = match (stored, permit) {
             (Ok(stored), Err(_)) => Ok(stored),

@@ -26,6 +26,8 @@ mod error;
 mod folder;
 mod http;
 mod limit;
+mod lookups;
+mod recent;
 mod records;
 mod service;
 mod store;

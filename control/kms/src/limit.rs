@@ -78,32 +78,33 @@ impl Full {
     }
 }
 
-/// A token bucket: `burst` calls at once, then `rate` per second.
+/// A token bucket: `burst` calls at once, then `calls` in each `period_ms` milliseconds.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    rate_per_second: u64,
-    burst_milli: u64,
-    tokens_milli: u64,
+    calls: u64,
+    period_ms: u64,
+    /// Tokens are counted in parts: one call costs `period_ms` of them, one millisecond earns `calls`. So
+    /// nothing is rounded, however often is asked.
+    parts: u64,
+    most: u64,
     last_ms: u64,
 }
 
 impl Bucket {
-    pub fn new(rate_per_second: u64, burst: u64, now_ms: u64) -> Self {
-        let burst_milli = burst * 1000;
-        Bucket { rate_per_second, burst_milli, tokens_milli: burst_milli, last_ms: now_ms }
+    pub fn new(calls: u64, period_ms: u64, burst: u64, now_ms: u64) -> Self {
+        let most = burst * period_ms;
+        Bucket { calls, period_ms, parts: most, most, last_ms: now_ms }
     }
 
     /// Whether one more call may be served now.
     pub fn take(&mut self, now_ms: u64) -> bool {
-        let passed = now_ms.saturating_sub(self.last_ms);
+        let earned = now_ms.saturating_sub(self.last_ms).saturating_mul(self.calls);
         self.last_ms = self.last_ms.max(now_ms);
-        // One token per call is 1000 milli-tokens, so rate per second is rate milli-tokens per ms.
-        let earned = passed.saturating_mul(self.rate_per_second);
-        self.tokens_milli = self.tokens_milli.saturating_add(earned).min(self.burst_milli);
-        if self.tokens_milli < 1000 {
+        self.parts = self.parts.saturating_add(earned).min(self.most);
+        if self.parts < self.period_ms {
             return false;
         }
-        self.tokens_milli -= 1000;
+        self.parts -= self.period_ms;
         true
     }
 }
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let mut bucket = Bucket::new(2, 3, 0);
+        let mut bucket = Bucket::new(2, 1000, 3, 0);
         assert_eq!(
             [bucket.take(0), bucket.take(0), bucket.take(0), bucket.take(0)],
             [true, true, true, false]
@@ -126,9 +127,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_earns_nothing() {
-        let mut bucket = Bucket::new(1, 1, 10_000);
+        let mut bucket = Bucket::new(1, 1000, 1, 10_000);
         assert!(bucket.take(10_000));
         assert!(!bucket.take(0));
         assert!(!bucket.take(10_500));
+    }
+
+    #[test]
+    fn who_asks_every_millisecond_earns_no_less() {
+        let mut bucket = Bucket::new(3, 60_000, 1, 0);
+        assert_eq!((0..60_000).filter(|now_ms| bucket.take(*now_ms)).count(), 3);
     }
 }

@@ -12,6 +12,7 @@ use casemate_volume::VolumeState;
 
 use crate::{
     Error, Full, Limits, Service,
+    admission::Caller,
     appraise::{Appraiser, policy_digest},
     service::now_ms,
     store::{App, Transaction},
@@ -25,7 +26,7 @@ impl Service {
     pub async fn submit(&self, bytes: &[u8]) -> Result<Signed<SubmissionReceipt>, Error> {
         let request = SubmissionRequest::from_bytes(bytes);
         let owned = request.as_ref().ok().and_then(|request| self.signed_by_owner(&request.submission));
-        let _permit = self.owners.enter(owned)?;
+        let _permit = self.owners.enter(owned.map_or(Caller::Anyone, Caller::Of))?;
         let request = request?;
         let taken = self.take(&request.submission).await?;
         if let Submission::Authority { genesis, .. } = &request.submission {

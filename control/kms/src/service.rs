@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Mutex,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use casemate_crypto::{hash::Sha256, sign::PublicKey};
@@ -20,10 +20,10 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use crate::{
-    Error, Limits, StateFolder, TooMany,
-    admission::{Admission, Bounds, Rate},
+    Error, Limits, StateFolder,
+    admission::{Admission, Bounds, Caller, Rate},
     appraise::{Appraiser, Question, policy_digest},
-    limit::Bucket,
+    recent::Recent,
     store::{App, Store, Transaction},
 };
 
@@ -55,11 +55,6 @@ impl Default for Options {
     }
 }
 
-/// Most used challenges remembered.
-const USED_CHALLENGES: usize = 65_536;
-/// Most sessions remembered, and of one app.
-const SESSIONS: usize = 4096;
-const SESSIONS_OF_AN_APP: usize = 512;
 /// How long a session is remembered, in milliseconds.
 const SESSION_MS: u64 = 3_600_000;
 
@@ -70,6 +65,7 @@ const GUESTS: Bounds = Bounds {
     strangers: Rate { per_second: 100, burst: 400 },
     at_once: 128,
     at_once_each: 32,
+    at_once_reserved: 64,
 };
 /// Owners' records. Each may mean a write.
 const OWNERS: Bounds = Bounds {
@@ -78,9 +74,8 @@ const OWNERS: Bounds = Bounds {
     strangers: Rate { per_second: 20, burst: 100 },
     at_once: 64,
     at_once_each: 16,
+    at_once_reserved: 0,
 };
-/// Challenges: whoever asks for one is unknown, and it costs the seat no more than to refuse it.
-const CHALLENGES: Rate = Rate { per_second: 1000, burst: 4000 };
 
 /// A running seat.
 pub struct Service {
@@ -89,13 +84,19 @@ pub struct Service {
     appraiser: Appraiser,
     options: Options,
     keeper: Mutex<ChallengeKeeper>,
-    sessions: Mutex<HashMap<Sha256, (u64, SeatSession)>>,
+    sessions: Recent<Sha256, SeatSession>,
+    /// Boots that were granted keys or renewed.
+    boots: Recent<(AppId, InstanceId, BootId), ()>,
     pub(crate) store: tokio::sync::Mutex<Store>,
     guests: Admission,
     pub(crate) owners: Admission,
-    challenges: Mutex<Bucket>,
-    started: Instant,
     owner_keys: Mutex<HashMap<AppId, PublicKey>>,
+}
+
+/// An app for whose guests something is asked.
+struct Known {
+    app: App,
+    was_granted_keys: bool,
 }
 
 /// Why a call has no signed answer.
@@ -128,19 +129,22 @@ impl Service {
         let mut store = folder.store().await?;
         let known = store.begin().await?.owners().await?;
         let lifetime_ms = milliseconds(options.challenge_lifetime);
-        let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, USED_CHALLENGES);
+        // Room for every challenge that can be used up before the first of them expires: no caller fills it.
+        let apps = options.limits.apps.max(known.len() as u64);
+        let used = usize::try_from(GUESTS.most_in(lifetime_ms, apps)).unwrap_or(usize::MAX);
+        let keeper = ChallengeKeeper::new(&mut UnwrapErr(SysRng), lifetime_ms, used);
+        let lease_ms = milliseconds(options.lease);
         let service = Service {
             seat,
             chain: folder.chain()?,
             appraiser,
             options,
             keeper: Mutex::new(keeper),
-            sessions: Mutex::new(HashMap::new()),
+            sessions: Recent::new(SESSION_MS),
+            boots: Recent::new(lease_ms.saturating_mul(2)),
             store: tokio::sync::Mutex::new(store),
             guests: Admission::new(GUESTS),
             owners: Admission::new(OWNERS),
-            challenges: Mutex::new(CHALLENGES.bucket()),
-            started: Instant::now(),
             owner_keys: Mutex::new(HashMap::new()),
         };
         known.into_iter().for_each(|(app_id, owner)| service.know(app_id, owner));
@@ -176,20 +180,11 @@ impl Service {
         let transcript = transcript(&self.seat.public(), request);
         let now_ms = now_ms();
         let parsed = SeatRequest::from_bytes(request);
-        let app = match &parsed {
-            Ok(SeatRequest::Release(request)) => Some(request.app_id),
-            Ok(SeatRequest::Renew(request)) => Some(request.app_id),
-            Ok(SeatRequest::Prepare(step) | SeatRequest::Commit(step)) => {
-                self.session(&step.session, now_ms).map(|session| session.app_id)
-            }
-            Ok(SeatRequest::Challenge) | Err(_) => None,
-        };
         let _permit = match &parsed {
-            Ok(SeatRequest::Challenge) => {
-                self.admit_challenge()?;
-                None
-            }
-            _ => Some(self.guests.enter(app)?),
+            // To make a challenge costs no more than to refuse it, and nothing is kept of it.
+            Ok(SeatRequest::Challenge) => None,
+            Ok(request) => Some(self.guests.enter(self.caller(request, now_ms))?),
+            Err(_) => Some(self.guests.enter(Caller::Anyone)?),
         };
         let outcome = match parsed {
             Err(_) => Err(Refusal::Encoding { bytes: request.len() }.into()),
@@ -217,6 +212,26 @@ impl Service {
         }
     }
 
+    /// Whose call it is. Sessions are known to a guest and its host only, boot ids also to those who saw its
+    /// evidence.
+    fn caller(&self, request: &SeatRequest, now_ms: u64) -> Caller {
+        match request {
+            SeatRequest::Challenge => Caller::Anyone,
+            SeatRequest::Release(request) => Caller::Naming(request.app_id),
+            SeatRequest::Renew(request) => {
+                let boot = (request.app_id, request.instance, request.boot_id);
+                match self.boots.find(&boot, now_ms) {
+                    Some(()) => Caller::Of(request.app_id),
+                    None => Caller::Naming(request.app_id),
+                }
+            }
+            SeatRequest::Prepare(step) | SeatRequest::Commit(step) => self
+                .sessions
+                .find(&step.session, now_ms)
+                .map_or(Caller::Anyone, |session| Caller::Of(session.app_id)),
+        }
+    }
+
     async fn release(
         &self,
         request: &ReleaseRequest,
@@ -227,12 +242,12 @@ impl Service {
             let mut keeper = self.keeper.lock().expect("no panic while held");
             self.seat.check_release(&mut keeper, request, now_ms)?
         };
-        let app = self.known(&request.app_id).await?;
+        let known = self.known(&request.app_id).await?;
         let evidence = request.evidence.to_vec();
-        let attested = self.appraise(&app, evidence, request.report_data(), made_ms, now_ms).await?;
+        let attested = self.appraise(&known, evidence, request.report_data(), made_ms, now_ms).await?;
         let mut store = self.store.lock().await;
         let mut transaction = store.begin().await?;
-        let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
+        let mut facts = self.facts(&mut transaction, &known.app, &request.app_id, &request.instance).await?;
         facts.boot = transaction.boot(&request.app_id, &request.instance, &request.boot_id).await?;
         for volume in request.keys.iter().filter_map(|key| key.volume.as_ref()) {
             let (state, _) = transaction.volume(&request.app_id, &request.instance, volume).await?;
@@ -263,7 +278,8 @@ impl Service {
         }
         transaction.commit().await?;
         drop(store);
-        self.remember(transcript, decision.session, now_ms);
+        self.sessions.remember(transcript, request.app_id, decision.session, now_ms);
+        self.boots.remember((request.app_id, request.instance, request.boot_id), request.app_id, (), now_ms);
         tracing::info!(
             transcript = %transcript.short(), app = %request.app_id.short(),
             instance = %request.instance.short(), boot = %request.boot_id.short(),
@@ -282,14 +298,15 @@ impl Service {
             let mut keeper = self.keeper.lock().expect("no panic while held");
             self.seat.check_renewal(&mut keeper, request, now_ms)?
         };
-        let app = self.known(&request.app_id).await?;
+        let known = self.known(&request.app_id).await?;
         let evidence = request.evidence.to_vec();
-        let attested = self.appraise(&app, evidence, request.report_data(), made_ms, now_ms).await?;
+        let attested = self.appraise(&known, evidence, request.report_data(), made_ms, now_ms).await?;
         let mut store = self.store.lock().await;
         let mut transaction = store.begin().await?;
-        let mut facts = self.facts(&mut transaction, &app, &request.app_id, &request.instance).await?;
+        let mut facts = self.facts(&mut transaction, &known.app, &request.app_id, &request.instance).await?;
         facts.boot = transaction.granted_boot(&request.app_id, &request.instance, &request.boot_id).await?;
         let response = self.seat.decide_renewal(request, transcript, &attested, &facts, now_ms)?;
+        self.boots.remember((request.app_id, request.instance, request.boot_id), request.app_id, (), now_ms);
         tracing::info!(
             transcript = %transcript.short(), instance = %request.instance.short(),
             boot = %request.boot_id.short(), "renewed"
@@ -304,7 +321,7 @@ impl Service {
         transcript: Sha256,
         now_ms: u64,
     ) -> Result<SeatResponse, Failure> {
-        let session = self.session(&request.session, now_ms);
+        let session = self.sessions.find(&request.session, now_ms);
         let session = self.seat.check_step(session.as_ref(), step, request)?;
         let (app_id, instance, boot_id): (&AppId, &InstanceId, &BootId) =
             (&session.app_id, &session.instance, &session.boot_id);
@@ -330,22 +347,23 @@ impl Service {
     /// Appraises a guest's evidence under the app's recorded policy and authority.
     async fn appraise(
         &self,
-        app: &App,
+        Known { app, was_granted_keys }: &Known,
         bundle: Vec<u8>,
         report_data: ReportData,
         made_ms: u64,
         now_ms: u64,
     ) -> Result<Attested, Failure> {
-        let (policy, authority) = (app.policy.clone(), app.authority);
-        let question = Question { bundle, policy, authority, report_data, made_ms, now_ms };
+        let (policy, authority, was_granted_keys) = (app.policy.clone(), app.authority, *was_granted_keys);
+        let question = Question { bundle, policy, authority, was_granted_keys, report_data, made_ms, now_ms };
         Ok(self.appraiser.appraise(question).await?)
     }
 
-    async fn known(&self, app_id: &AppId) -> Result<App, Failure> {
+    async fn known(&self, app_id: &AppId) -> Result<Known, Failure> {
         let mut store = self.store.lock().await;
         let mut transaction = store.begin().await?;
         let app = transaction.app(app_id).await?;
-        Ok(app.ok_or(Refusal::AppUnknown { found: *app_id })?)
+        let app = app.ok_or(Refusal::AppUnknown { found: *app_id })?;
+        Ok(Known { was_granted_keys: transaction.was_granted_keys(app_id).await?, app })
     }
 
     /// What is recorded about the app, provided that its policy is still the one appraised under.
@@ -368,34 +386,6 @@ impl Service {
             volumes: std::collections::BTreeMap::new(),
             lease_ms: milliseconds(self.options.lease),
         })
-    }
-
-    fn remember(&self, transcript: Sha256, session: SeatSession, now_ms: u64) {
-        let mut sessions = self.sessions.lock().expect("no panic while held");
-        sessions.retain(|_, (expiry, _)| *expiry > now_ms);
-        let own = |known: &SeatSession| known.app_id == session.app_id;
-        // An app that asks without end forgets its own sessions first.
-        let only_own = sessions.values().filter(|(_, known)| own(known)).count() >= SESSIONS_OF_AN_APP;
-        if only_own || sessions.len() >= SESSIONS {
-            let candidates = sessions.iter().filter(|(_, (_, known))| !only_own || own(known));
-            let oldest = candidates.min_by_key(|(_, (expiry, _))| *expiry).map(|(name, _)| *name);
-            oldest.and_then(|oldest| sessions.remove(&oldest));
-        }
-        sessions.insert(transcript, (now_ms + SESSION_MS, session));
-    }
-
-    fn admit_challenge(&self) -> Result<(), TooMany> {
-        let now_ms = milliseconds(self.started.elapsed());
-        match self.challenges.lock().expect("no panic while held").take(now_ms) {
-            true => Ok(()),
-            false => Err(TooMany::of_the_seat(CHALLENGES)),
-        }
-    }
-
-    fn session(&self, transcript: &Sha256, now_ms: u64) -> Option<SeatSession> {
-        let sessions = self.sessions.lock().expect("no panic while held");
-        let (expiry, session) = sessions.get(transcript)?;
-        (*expiry > now_ms).then(|| session.clone())
     }
 }
 

@@ -295,6 +295,15 @@ impl Transaction<'_> {
         }))
     }
 
+    /// Whether a guest of the app was ever granted keys.
+    pub async fn was_granted_keys(&mut self, app_id: &AppId) -> Result<bool, Error> {
+        let row = sqlx::query("select exists (select 1 from boots where app_id = ?)")
+            .bind(&app_id.as_bytes()[..])
+            .fetch_one(&mut *self.0)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// Every app, and who owns it.
     pub async fn owners(&mut self) -> Result<Vec<(AppId, PublicKey)>, Error> {
         let rows = sqlx::query("select app_id, genesis from apps").fetch_all(&mut *self.0).await?;

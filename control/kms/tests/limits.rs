@@ -10,15 +10,14 @@ use casemate_crypto::sign::SigningKey;
 use casemate_evidence::ReportData;
 use casemate_kms::Limits;
 use casemate_record::{
-    AppId, Genesis, InstanceId, InstanceRecord, Signed, Submission, SubmissionRequest, VolumeAction,
-    VolumeName, VolumeRecord,
+    AppId, InstanceId, InstanceRecord, Signed, Submission, SubmissionRequest, VolumeAction, VolumeName,
+    VolumeRecord,
 };
 use casemate_release::{
-    guest::{ReleaseAttempt, ReleaseSetup, WantedKey},
+    guest::{ReleaseSetup, WantedKey},
     message::{MAXIMUM_REQUEST_BYTES, SeatRequest, Step},
 };
-use getrandom::SysRng;
-use rand_core::UnwrapErr;
+use tokio::task::JoinHandle;
 use world::{WORKLOAD, World, check, data, next_stamp, post_to};
 
 impl World {
@@ -26,11 +25,6 @@ impl World {
     async fn limited(&mut self, limits: Limits) {
         self.limits = limits;
         self.restart().await;
-    }
-
-    /// From now on the owner speaks of another app of hers.
-    fn turn_to_app(&mut self, number: u8) {
-        self.genesis = Genesis { salt: [number; 32].into(), ..self.genesis };
     }
 
     /// The seat's status and, of a refusal, its code and message.
@@ -59,12 +53,7 @@ impl World {
     /// A request for keys of `app` with evidence that shows nothing.
     async fn empty_request(&self, app: AppId) -> Vec<u8> {
         let setup = ReleaseSetup { app_id: app, ..self.setup(1) };
-        let mut attempt = ReleaseAttempt::new(setup, &mut UnwrapErr(SysRng)).unwrap();
-        let reply = self.ask(&attempt.challenge_request()).await;
-        attempt.add_challenge(&self.seat(), &reply).unwrap();
-        let mut challenged = attempt.challenged().unwrap();
-        let evidence = self.evidence(ReportData::from([0; 64]));
-        challenged.requests(&evidence, &mut UnwrapErr(SysRng)).remove(0).1
+        self.request(setup, |_| self.evidence(ReportData::from([0; 64]))).await
     }
 
     /// Sends `body` again and again until the seat has had enough; how it says so.
@@ -83,6 +72,18 @@ impl World {
             }
         }
         panic!("the seat never had enough");
+    }
+
+    /// Sends each of the bodies all the time, until the tasks are ended.
+    fn keep_flooding<const COUNT: usize>(&self, bodies: [Vec<u8>; COUNT]) -> [JoinHandle<()>; COUNT] {
+        bodies.map(|body| {
+            let socket = self.socket();
+            tokio::spawn(async move {
+                loop {
+                    post_to(&socket, "/v1/guest", &body).await;
+                }
+            })
+        })
     }
 }
 
@@ -256,23 +257,32 @@ async fn a_flood_of_calls_for_one_app_keeps_no_other_app_waiting() {
         assert_eq!((refusal.0, refusal.1.as_str()), (429, "strangers_busy"), "{refusal:?}");
     }
     // While all of that goes on, the other app boots, and stays.
-    let flooding: Vec<_> = [request, vec![0; 100]]
-        .into_iter()
-        .map(|body| {
-            let socket = world.socket();
-            tokio::spawn(async move {
-                loop {
-                    post_to(&socket, "/v1/guest", &body).await;
-                }
-            })
-        })
-        .collect();
+    let flooding = world.keep_flooding([request, vec![0; 100]]);
     for boot in 2..5 {
         let began = Instant::now();
         world.boot(boot).await.unwrap();
         world.renew(boot).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(20), "boot {boot} took {:?}", began.elapsed());
     }
+    flooding.into_iter().for_each(|flood| flood.abort());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_go_on_although_somebody_names_their_app_without_end() {
+    let world = World::new().await;
+    world.boot(1).await.unwrap();
+    let next = world.release(2).await.unwrap();
+    let request = world.empty_request(world.app_id()).await;
+    let refusal = world.flood("/v1/guest", &request).await;
+    assert_eq!((refusal.0, refusal.1.as_str()), (429, "app_busy"), "{refusal:?}");
+    let flooding = world.keep_flooding([request.clone(), request]);
+    for _ in 0..5 {
+        world.renew(1).await.unwrap();
+    }
+    let stamp = next_stamp(&next, 2);
+    world.step(&next, Step::Prepare, &stamp).await.unwrap();
+    world.step(&next, Step::Commit, &stamp).await.unwrap();
+    world.renew(2).await.unwrap();
     flooding.into_iter().for_each(|flood| flood.abort());
 }
 
@@ -288,7 +298,8 @@ async fn a_flood_for_challenges_takes_nothing_from_those_who_have_one() {
             let socket = world.socket();
             tokio::spawn(async move {
                 for _ in 0..500 {
-                    post_to(&socket, "/v1/guest", &SeatRequest::Challenge.to_bytes()).await;
+                    let (status, _) = post_to(&socket, "/v1/guest", &SeatRequest::Challenge.to_bytes()).await;
+                    assert_eq!(status, 200, "to refuse one costs no less");
                 }
             })
         })

@@ -309,20 +309,6 @@ async fn a_backup_brings_the_same_keys_back() {
     assert_eq!(after.volume(&data()).unwrap().keys, before.volume(&data()).unwrap().keys);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn too_much_is_turned_away() {
-    let world = World::new().await;
-    assert_eq!(world.post("/v1/records", &vec![0; SubmissionRequest::MAXIMUM_BYTES + 1]).await.0, 413);
-    let mut turned_away = false;
-    for _ in 0..2000 {
-        turned_away |= world.post("/v1/guest", &[]).await.0 == 429;
-        if turned_away {
-            break;
-        }
-    }
-    assert!(turned_away);
-}
-
 /// Certificates of the simulated chip hold around `NOW_MS`, and the seat goes by this machine's clock.
 fn the_clock_suits_the_chip() -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -366,26 +352,20 @@ async fn a_seat_that_gets_no_certificates_says_whether_asking_again_may_help() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_certificates_keeps_nobody_else_waiting() {
     let (mut world, server) = World::with_key_server(Etiquette::service()).await;
-    server.fall_silent();
-    let genuine = world.tee.clone();
+    world.bare = false;
+    world.release(99).await.unwrap();
+    assert_eq!(server.asked(), ["/vcek/v1/Genoa/crl"]);
     world.bare = true;
+    server.fall_silent();
     let mut waiting = Vec::new();
     for chip in 1..=16u8 {
-        world.tee.report.chip_id = [chip; 64].into();
-        let mut attempt = ReleaseAttempt::new(world.setup(chip), &mut UnwrapErr(SysRng)).unwrap();
-        let reply = world.ask(&attempt.challenge_request()).await;
-        attempt.add_challenge(&world.seat(), &reply).unwrap();
-        let mut challenged = attempt.challenged().unwrap();
-        let evidence = world.evidence(challenged.report_data());
-        let request = challenged.requests(&evidence, &mut UnwrapErr(SysRng)).remove(0).1;
-        let socket = world.socket();
+        let (request, socket) = (world.request_on(chip).await, world.socket());
         waiting.push(tokio::spawn(async move { post_to(&socket, "/v1/guest", &request).await }));
     }
-    // All sixteen wait once the key server has heard of ten: that many questions are asked at once.
-    while server.asked().len() < 10 {
+    // As many questions as one app may have asked at once.
+    while server.count("snpSPL") < 8 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    world.tee = genuine;
     world.bare = false;
     world.release(100).await.unwrap();
     assert!(waiting.iter().any(|one| !one.is_finished()), "strangers wait on while the guest has its keys");
@@ -394,4 +374,25 @@ async fn who_waits_for_certificates_keeps_nobody_else_waiting() {
         let (status, _) = one.await.unwrap();
         assert_eq!(status, 200, "a denial is an answer");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_on_ever_new_chips_leaves_the_key_server_to_apps_that_had_keys() {
+    let (mut world, server) = World::with_key_server(Etiquette::service()).await;
+    world.bare = false;
+    world.release(1).await.unwrap();
+    world.bare = true;
+    for app in 2..4 {
+        world.turn_to_app(app);
+        world.authorise(1, WORKLOAD).await.unwrap();
+        world.create_instance(1).await.unwrap();
+        for chip in 1..=8 {
+            let request = world.request_on(10 * app + chip).await;
+            assert_eq!(world.post("/v1/guest", &request).await.0, 200, "a denial is an answer");
+        }
+    }
+    assert_eq!(server.count("snpSPL"), 5, "{:?}", server.asked());
+    assert_eq!(check(world.release(2).await), "seat.endorsements", "a newcomer has to wait");
+    world.turn_to_app(1);
+    world.release(3).await.unwrap();
 }

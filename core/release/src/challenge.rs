@@ -4,7 +4,7 @@
 //! process; making one costs no memory. Only used ones are remembered, until they expire, and at most
 //! so many: when memory is full, new answers are refused rather than old ones forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use casemate_crypto::{
     kdf::{self, MacTag},
@@ -50,14 +50,15 @@ pub struct ChallengeKeeper {
     key: Secret<32>,
     lifetime_ms: u64,
     capacity: usize,
-    used: BTreeMap<(u64, [u8; 16]), ()>,
+    /// Expiry and random bytes, the first to expire first.
+    used: BTreeSet<(u64, [u8; 16])>,
 }
 
 impl ChallengeKeeper {
     /// A keeper with a fresh key, whose challenges live `lifetime_ms`, and which remembers at most
     /// `capacity` used ones.
     pub fn new(rng: &mut impl CryptoRng, lifetime_ms: u64, capacity: usize) -> Self {
-        ChallengeKeeper { key: Secret::generate(rng), lifetime_ms, capacity, used: BTreeMap::new() }
+        ChallengeKeeper { key: Secret::generate(rng), lifetime_ms, capacity, used: BTreeSet::new() }
     }
 
     /// A new challenge.
@@ -87,16 +88,18 @@ impl ChallengeKeeper {
         if now_ms >= expiry {
             return Err(ChallengeError::Expired { late_ms: now_ms - expiry });
         }
-        self.used.retain(|(expiry, _), ()| *expiry > now_ms);
+        while self.used.first().is_some_and(|(expiry, _)| *expiry <= now_ms) {
+            self.used.pop_first();
+        }
         let name = (expiry, bytes[8..24].try_into().expect("16 bytes"));
-        if self.used.contains_key(&name) {
+        if self.used.contains(&name) {
             return Err(ChallengeError::Used);
         }
         if self.used.len() >= self.capacity {
-            let oldest = self.used.keys().next().map_or(now_ms, |(expiry, _)| *expiry);
+            let oldest = self.used.first().map_or(now_ms, |(expiry, _)| *expiry);
             return Err(ChallengeError::Busy { wait_ms: oldest - now_ms });
         }
-        self.used.insert(name, ());
+        self.used.insert(name);
         Ok(expiry.saturating_sub(self.lifetime_ms))
     }
 }

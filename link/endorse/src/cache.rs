@@ -88,6 +88,11 @@ impl Cache {
         Self { inner: Arc::new(Inner { store, server, collateral_server, flights: Flights::new() }) }
     }
 
+    /// Whether nobody is there to be asked for what is not stored.
+    pub fn is_offline(&self) -> bool {
+        self.inner.server.is_none() && self.inner.collateral_server.is_none()
+    }
+
     /// Its folder.
     pub fn directory(&self) -> &Path {
         self.inner.store.directory()

@@ -256,6 +256,29 @@ impl World {
         challenged.finish(&[(self.seat(), Answer::Bytes(answer))])
     }
 
+    /// A request for keys that is ready to be sent, with whatever evidence shows the report data it is given.
+    pub async fn request(&self, setup: ReleaseSetup, evidence: impl Fn(ReportData) -> Vec<u8>) -> Vec<u8> {
+        let mut attempt = ReleaseAttempt::new(setup, &mut UnwrapErr(SysRng)).unwrap();
+        let reply = self.ask(&attempt.challenge_request()).await;
+        attempt.add_challenge(&self.seat(), &reply).unwrap();
+        let mut challenged = attempt.challenged().unwrap();
+        let evidence = evidence(challenged.report_data());
+        challenged.requests(&evidence, &mut UnwrapErr(SysRng)).remove(0).1
+    }
+
+    /// A request for keys by a guest on another chip.
+    pub async fn request_on(&mut self, chip: u8) -> Vec<u8> {
+        let known = std::mem::replace(&mut self.tee.report.chip_id, [chip; 64].into());
+        let request = self.request(self.setup(chip), |report_data| self.evidence(report_data)).await;
+        self.tee.report.chip_id = known;
+        request
+    }
+
+    /// From now on the owner speaks of another app of hers.
+    pub fn turn_to_app(&mut self, number: u8) {
+        self.genesis = Genesis { salt: [number; 32].into(), ..self.genesis };
+    }
+
     pub async fn step(&self, release: &Release, step: Step, stamp: &Stamp) -> Result<(), GuestError> {
         let attempt = release.step(step, &data(), stamp);
         let answer = self.ask(&attempt.requests()[0].1).await;
