@@ -330,7 +330,8 @@ impl Service {
         let mut transaction = store.begin().await?;
         let boot = transaction.granted_boot(app_id, instance, boot_id).await?;
         let (state, _) = transaction.volume(app_id, instance, volume).await?;
-        let facts = StepFacts { boot, volume: state };
+        let authority = transaction.app(app_id).await?.map(|app| app.authority);
+        let facts = StepFacts { authority, boot, volume: state };
         let (next, response) = self.seat.decide_step(session, step, request, transcript, facts, now_ms)?;
         transaction.put_volume(app_id, instance, volume, &next).await?;
         if step == Step::Commit {

@@ -101,6 +101,30 @@ async fn a_step_out_of_order_or_with_another_stamp_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_after_its_grant_stamps_nothing() {
+    let mut world = World::new().await;
+    world.boot(1).await.unwrap();
+    let release = world.release(2).await.unwrap();
+    let stamp = next_stamp(&release, 2);
+    world.step(&release, Step::Prepare, &stamp).await.unwrap();
+    // Another version, then the same under another policy.
+    world.authorise(2, [0x58; 32]).await.unwrap();
+    for step in [Step::Prepare, Step::Commit] {
+        assert_eq!(check(world.step(&release, step, &stamp).await), "authority.workload");
+    }
+    let policy = world.policy.clone();
+    world.policy.push_str("\n# stricter\n");
+    world.authorise(3, WORKLOAD).await.unwrap();
+    assert_eq!(check(world.step(&release, Step::Commit, &stamp).await), "authority.policy");
+    // Nothing was committed meanwhile; what is allowed again goes on.
+    world.policy = policy;
+    world.authorise(4, WORKLOAD).await.unwrap();
+    world.renew(1).await.unwrap();
+    world.step(&release, Step::Commit, &stamp).await.unwrap();
+    assert_eq!(check(world.renew(1).await), "boot.superseded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_erased_volume_is_refused_for_good_and_its_salt_is_gone() {
     let mut world = World::new().await;
     world.boot(1).await.unwrap();

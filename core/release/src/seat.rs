@@ -120,6 +120,10 @@ pub struct SeatSession {
     pub instance: InstanceId,
     /// The boot.
     pub boot_id: BootId,
+    /// What it runs, by its evidence.
+    pub workload_digest: WorkloadDigest,
+    /// The owner's policy that its evidence met.
+    pub owner_policy: PolicyDigest,
     /// The volumes whose keys were given.
     pub volumes: Vec<VolumeName>,
 }

@@ -73,6 +73,12 @@ pub enum StateError {
     /// Only a live volume can be restored.
     #[error("only a live volume can be restored; this one is {0}")]
     NotLive(Standing),
+    /// A counter that no volume ever had, after which none could follow.
+    #[error("stamp counter {found} to restore, of at most {HIGHEST_RESTORED}; give the stamp of a backup")]
+    CounterTooHigh {
+        /// Counter found.
+        found: u64,
+    },
     /// What was stored does not read back.
     #[error("the stored volume state does not read: {0}; restore the seat's database from its backup")]
     Storage(Damage),
@@ -189,6 +195,7 @@ impl VolumeState {
     /// The counter that the next stamp must carry.
     pub fn next_counter(&self) -> u64 {
         match self {
+            // Far from overflow: `restore` takes none above HIGHEST_RESTORED, and a boot adds one.
             VolumeState::Live { highest, .. } => highest + 1,
             _ => 1,
         }
@@ -268,8 +275,11 @@ impl VolumeState {
     /// The owner wants an older committed state back; counters go on rising from the highest.
     ///
     /// # Errors
-    /// [`StateError::NotLive`].
+    /// [`StateError::CounterTooHigh`], [`StateError::NotLive`].
     pub fn restore(self, stamp: Stamp) -> Result<Self, StateError> {
+        if stamp.counter > HIGHEST_RESTORED {
+            return Err(StateError::CounterTooHigh { found: stamp.counter });
+        }
         match self {
             VolumeState::Live { generation, salt, highest, .. } => {
                 let highest = highest.max(stamp.counter);
@@ -383,6 +393,9 @@ fn check_creator(creator: &BootId, found: &BootId) -> Result<(), StateError> {
 }
 
 /// The stamp to hold as prepared, or why it cannot be.
+/// A boot adds one to a volume's counter.
+const HIGHEST_RESTORED: u64 = 1 << 62;
+
 fn check_next(
     pending: Option<Stamp>,
     committed: Option<Stamp>,

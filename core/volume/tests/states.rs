@@ -173,6 +173,10 @@ fn each_refused_step_names_its_reason() {
         Err(StateError::BootAlreadyStamped { boot: boot(1), counter: 1 })
     );
     assert_eq!(live.clone().commit(&boot(2), next(2, 2)), Err(StateError::NotPrepared { counter: 2 }));
+    // After the highest counter there would be none; what may be restored leaves room for every boot there is.
+    let found = u64::MAX;
+    assert_eq!(live.clone().restore(next(found, 2)), Err(StateError::CounterTooHigh { found }));
+    assert_eq!(live.clone().restore(next(1 << 62, 2)).unwrap().next_counter(), (1 << 62) + 1);
     let erased = live.erase();
     assert_eq!(erased, VolumeState::Erased { generation: 1 });
     assert_eq!(erased.clone().begin(&boot(2), Some(salt(2))), Err(StateError::Erased));

@@ -103,6 +103,8 @@ impl Seat {
             app_id: request.app_id,
             instance: request.instance,
             boot_id: request.boot_id,
+            workload_digest: request.workload_digest,
+            owner_policy: attested.owner_policy,
             volumes: volumes.keys().cloned().collect(),
         };
         Ok(Decision { supersedes: volumes.is_empty(), volumes, session, response })

@@ -2,7 +2,8 @@
 
 use casemate_crypto::hash::Sha256;
 use casemate_record::{
-    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, LeaseHolder, Signed, WorkloadDigest,
+    AppId, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, LeaseHolder, PolicyDigest, Signed,
+    WorkloadDigest,
 };
 use casemate_volume::VolumeState;
 
@@ -16,6 +17,8 @@ use crate::{
 /// What the seat's storage knows about a step.
 #[derive(Debug, Clone)]
 pub struct StepFacts {
+    /// The app's newest authority record.
+    pub authority: Option<AuthorityRecord>,
     /// How the boot stands.
     pub boot: BootStanding,
     /// The volume.
@@ -44,9 +47,11 @@ impl Seat {
     }
 
     /// Decides about an authentic step: the state to store first, and the answer to send then. A commit
-    /// makes the boot the current one of its instance.
+    /// makes the boot the current one of its instance. What the owner has not allowed any more since the grant
+    /// stamps nothing.
     ///
     /// # Errors
+    /// [`Refusal::AuthorityMissing`], [`Refusal::WorkloadNotAuthorised`], [`Refusal::PolicyMissing`],
     /// [`Refusal::Superseded`], [`Refusal::Volume`].
     pub fn decide_step(
         &self,
@@ -57,6 +62,8 @@ impl Seat {
         facts: StepFacts,
         now_ms: u64,
     ) -> Result<(VolumeState, SeatResponse), Refusal> {
+        let SeatSession { app_id, workload_digest, owner_policy, .. } = session;
+        check_allowed(app_id, workload_digest, owner_policy, facts.authority.as_ref())?;
         check_boot(&session.boot_id, facts.boot)?;
         let next = match step {
             Step::Prepare => facts.volume.prepare(&session.boot_id, request.stamp),
@@ -145,18 +152,29 @@ pub(super) fn check_owner(
     }
     let genesis = genesis.ok_or(Refusal::AppUnknown { found: *app_id })?;
     genesis.check_app_id(app_id).map_err(|_| Refusal::AppId { found: *app_id })?;
+    check_allowed(app_id, workload_digest, &attested.owner_policy, authority)?;
+    known
+        .filter(|record| record.app_id == *app_id && record.instance == *instance)
+        .ok_or(Refusal::InstanceUnknown { found: *instance })?;
+    Ok(())
+}
+
+/// The newest authority record allows this workload, under the policy that its evidence met.
+fn check_allowed(
+    app_id: &AppId,
+    workload_digest: &WorkloadDigest,
+    owner_policy: &PolicyDigest,
+    authority: Option<&AuthorityRecord>,
+) -> Result<(), Refusal> {
     let authority = authority
         .filter(|record| record.app_id == *app_id)
         .ok_or(Refusal::AuthorityMissing { found: *app_id })?;
     if authority.workload_digest != *workload_digest {
         return Err(Refusal::WorkloadNotAuthorised { found: *workload_digest });
     }
-    if authority.policy_digest != attested.owner_policy {
+    if authority.policy_digest != *owner_policy {
         return Err(Refusal::PolicyMissing);
     }
-    known
-        .filter(|record| record.app_id == *app_id && record.instance == *instance)
-        .ok_or(Refusal::InstanceUnknown { found: *instance })?;
     Ok(())
 }
 
