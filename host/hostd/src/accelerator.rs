@@ -351,6 +351,7 @@ mod tests {
             workload_digest: [0; 32].into(),
             disks: Vec::new(),
             network: NetworkKind::User,
+            user: None,
         }
     }
 

@@ -30,8 +30,7 @@ fn tee(settings: &Settings, qemu_version: Option<&str>) -> TeeCapability {
         |path: &str| std::fs::read_to_string(path).is_ok_and(|value| ["Y", "1"].contains(&value.trim()));
     let snp = parameter("/sys/module/kvm_amd/parameters/sev_snp") && Path::new("/dev/sev").exists();
     let tdx = parameter("/sys/module/kvm_intel/parameters/tdx");
-    let new_enough =
-        |minimum| qemu_version.and_then(version_number).is_some_and(|version| version >= minimum);
+    let new_enough = |minimum| is_at_least(qemu_version, minimum);
     let reason = match (snp, tdx) {
         (false, false) => {
             "KVM offers neither SEV-SNP (kvm_amd.sev_snp, /dev/sev) nor TDX (kvm_intel.tdx) here".into()
@@ -63,6 +62,15 @@ pub async fn qemu_version(qemu: &Path) -> Option<String> {
     let output = tokio::time::timeout(Duration::from_secs(5), command).await.ok()?.ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Some(text.split_whitespace().nth(3)?.trim_end_matches(',').to_owned())
+}
+
+/// Whether QEMU says that it is of this version or a later one.
+pub async fn qemu_is_at_least(qemu: &Path, minimum: (u32, u32)) -> bool {
+    is_at_least(qemu_version(qemu).await.as_deref(), minimum)
+}
+
+fn is_at_least(version: Option<&str>, minimum: (u32, u32)) -> bool {
+    version.and_then(version_number).is_some_and(|version| version >= minimum)
 }
 
 fn version_number(text: &str) -> Option<(u32, u32)> {

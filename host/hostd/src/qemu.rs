@@ -88,6 +88,16 @@ pub struct Disk {
     pub writable: bool,
 }
 
+/// As whom QEMU goes on when it has opened everything and begins to run the guest. It owns no file: a guest that
+/// broke out of it has the descriptors that it opened, and nothing else of root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Number of the user and of its only group; no other process has it.
+    pub id: u32,
+    /// Whether this QEMU, as all since 9.1, takes it by `-run-with`.
+    pub takes_run_with: bool,
+}
+
 /// Everything about one launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -111,6 +121,8 @@ pub struct Launch {
     pub disks: Vec<Disk>,
     /// What carries its packets; with taps, QEMU runs in the VM's network namespace.
     pub network: NetworkKind,
+    /// For a daemon that is root.
+    pub user: Option<User>,
 }
 
 /// QEMU's arguments for `launch`.
@@ -154,7 +166,18 @@ fn machine(line: &mut Line, launch: &Launch, console: &str) -> Result<(), QemuEr
         line.flag(flag);
     }
     line.option("-display", "none");
-    line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    // The filter is there before QEMU changes its user, and would forbid that. It always comes with
+    // PR_SET_NO_NEW_PRIVS (seccomp_load(3)), and nobody raises privileges without having any.
+    let elevate = if launch.user.is_some() { "allow" } else { "deny" };
+    line.option(
+        "-sandbox",
+        format!("on,obsolete=deny,elevateprivileges={elevate},spawn=deny,resourcecontrol=deny"),
+    );
+    match launch.user {
+        Some(User { id, takes_run_with: true }) => line.option("-run-with", format!("user={id}:{id}")),
+        Some(User { id, takes_run_with: false }) => line.option("-runas", format!("{id}:{id}")),
+        None => {}
+    }
     line.option("-kernel", plain(&launch.boot.kernel)?);
     line.option("-initrd", plain(&launch.boot.initrd)?);
     line.option("-append", launch.boot.command_line.clone());
@@ -319,6 +342,7 @@ mod tests {
                 Disk { path: "/state/a,b.img".into(), serial: "data".into(), writable: true },
             ],
             network: NetworkKind::User,
+            user: None,
         }
     }
 
@@ -357,8 +381,15 @@ mod tests {
 
     #[test]
     fn a_tap() {
-        let line = text(&Launch { network: NetworkKind::Tap, ..launch(Platform::Simulated) });
-        assert!(line.contains("-netdev tap,id=net,ifname=tap0,script=no,downscript=no\n"), "{line}");
+        for (takes_run_with, said) in [(false, "-runas 7:7\n"), (true, "-run-with user=7:7\n")] {
+            let user = Some(User { id: 7, takes_run_with });
+            let launch = Launch { network: NetworkKind::Tap, user, ..launch(Platform::Simulated) };
+            let line = text(&launch);
+            assert!(line.contains("-netdev tap,id=net,ifname=tap0,script=no,downscript=no\n"), "{line}");
+            assert!(line.contains(said) && line.contains("elevateprivileges=allow"), "{line}");
+            let trial = trial_arguments(&launch, Path::new("/state/trial/console.log")).unwrap();
+            assert!(trial.join(" ").contains(said.trim()), "{trial:?}");
+        }
     }
 
     #[test]

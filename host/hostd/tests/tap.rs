@@ -39,8 +39,19 @@ async fn the_network_of_a_vm_is_there_while_it_runs_whatever_ends() {
     post(&daemon, "stays", "start").await;
     assert_eq!(Parts::of(name), Parts::ALL);
 
-    // QEMU sees the guest's wire and nothing of the host.
+    // QEMU is nobody, and sees the guest's wire and nothing of the host.
     let qemu = host.qemu("stays");
+    let status = std::fs::read_to_string(format!("/proc/{qemu}/status")).unwrap();
+    let line = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5) has it");
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let user = name.user().to_string();
+    assert_eq!((line("Uid:"), line("Gid:")), (vec![user.clone(); 4], vec![user.clone(); 4]));
+    assert_eq!((line("Groups:"), line("NoNewPrivs:")), (vec![user], vec!["1".to_owned()]));
+    for capabilities in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(line(capabilities), ["0000000000000000"], "{capabilities}");
+    }
     let shown = show(&["nsenter", "--target", &qemu.to_string(), "--net", "ip", "-o", "link"]);
     let mut links: Vec<_> =
         shown.lines().filter_map(|line| line.split([':', '@']).nth(1)).map(str::trim).collect();

@@ -9,12 +9,13 @@ use casemate_api::host::{HostVm, HostVmState, Platform, PublishedPort, VmFailure
 use casemate_canon::to_cbor;
 
 use super::{Vm, VmError, Vms};
+use crate::capabilities;
 use crate::error::Error;
 use crate::helper::last_line;
 use crate::image::BootFiles;
 use crate::network::{Network, NetworkError, ports};
 use crate::processes;
-use crate::qemu::{self, Accelerator, Launch, file};
+use crate::qemu::{self, Accelerator, Launch, User, file};
 use crate::qmp::Qmp;
 use crate::relay::now_ms;
 
@@ -121,6 +122,13 @@ impl Vms {
             hash_table_address,
             workload_digest: spec.workload_digest,
             network: self.settings.network.kind(),
+            user: match &self.settings.network {
+                Network::User(_) => None,
+                Network::Tap(taps) => Some(User {
+                    id: taps.name(&spec.id).user(),
+                    takes_run_with: capabilities::qemu_is_at_least(&self.settings.qemu, (9, 1)).await,
+                }),
+            },
         };
         if spec.platform == Platform::Simulated {
             launch.accelerator = self.probe.accelerator(&launch).await;

@@ -1,4 +1,4 @@
-//! What are a VM's link, namespace and table called?
+//! What are a VM's link, namespace and table called, and which user is its QEMU?
 //!
 //! Every name says whose it is: six digits of the state folder, six of the VM's id. So a daemon finds what an
 //! earlier one of the same folder left behind, and leaves everybody else's alone.
@@ -55,6 +55,13 @@ impl Name {
     pub fn table(&self) -> String {
         format!("{TABLE_PREFIX}{self}")
     }
+
+    /// The user and group as which QEMU runs: no other VM's of this owner, and nobody's on a machine that follows
+    /// systemd's "Users, Groups, UIDs and GIDs", which leaves 1879048192 to 2147483647 alone.
+    pub fn user(&self) -> u32 {
+        let [high, middle, low] = self.vm;
+        FIRST_USER + u32::from_be_bytes([0, high, middle, low])
+    }
 }
 
 impl fmt::Display for Name {
@@ -65,6 +72,7 @@ impl fmt::Display for Name {
 
 const LINK_PREFIX: &str = "cm-";
 const TABLE_PREFIX: &str = "casemate_";
+const FIRST_USER: u32 = 1_879_048_192;
 
 fn first_three(bytes: &[u8]) -> [u8; 3] {
     let digest = sha256(bytes);
@@ -84,6 +92,8 @@ mod tests {
         assert_eq!(owner.recognise(&name.link()), Some(name));
         assert_eq!(owner.recognise(&name.table()), Some(name));
         assert_ne!(owner.name("other").link(), name.link());
+        assert_ne!(owner.name("other").user(), name.user());
+        assert!((1_879_048_192..=2_147_483_647).contains(&name.user()));
         assert_eq!(Owner::of(Path::new("/var/lib/other")).recognise(&name.link()), None);
         let upper = name.link().to_uppercase();
         for foreign in ["up", "eth0", "cm-", "casemate", "cm-not-ours-12", upper.as_str(), "cm-0123456789abc"]
