@@ -1,8 +1,11 @@
-//! Which certificates does the host of this Azure VM keep?
+//! Which certificates does the host of this Azure VM keep, and which report do they endorse?
 //!
-//! Source: Azure Trusted Hardware Identity Management (THIM), "How do I request collateral in a
+//! The report is inside what the VM's paravisor keeps in the vTPM. Source of the certificates: Azure Trusted Hardware Identity Management (THIM), "How do I request collateral in a
 //! confidential virtual machine?". The answer is of the machine that asks, and of no other.
 
+use casemate_evidence::azure::{HclReport, ReportType};
+use casemate_evidence::bundle::Bundle;
+use casemate_evidence::snp::Report;
 use casemate_evidence::x509::Certificate;
 use casemate_verify::snp::EndorsementsError;
 use serde::Deserialize;
@@ -53,6 +56,18 @@ impl AzureHost {
         let leaf = Certificate::parse_pem(&answer.vcek_cert).map_err(unreadable)?;
         let chain = Certificate::parse_pem(&answer.certificate_chain).map_err(unreadable)?;
         Ok(leaf.iter().chain(&chain).map(Item::amd_certificate).collect())
+    }
+}
+
+/// The SEV-SNP report in a bundle: by itself, or inside Azure's; `None` if there is none that can be read.
+pub fn snp_report(bundle: &Bundle) -> Option<Report> {
+    if let Some(bytes) = bundle.snp_report() {
+        return Report::parse(bytes).ok();
+    }
+    let azure = HclReport::parse(bundle.azure_report()?).ok()?;
+    match azure.report_type {
+        ReportType::Snp => Report::parse(&azure.tee_report).ok(),
+        ReportType::Tdx => None,
     }
 }
 

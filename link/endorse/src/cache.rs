@@ -16,6 +16,7 @@ use casemate_verify::Roots;
 use casemate_verify::snp::Endorsements;
 
 use crate::amd::{self, Authority};
+use crate::azure::snp_report;
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::intel::{self, CollateralServer};
@@ -108,7 +109,7 @@ impl Cache {
             return self.complete_quote(bundle, now_ms).await;
         }
         let unchanged = |bundle| Completed { bundle, revocation: Revocation::NotServed };
-        let Some(Ok(report)) = bundle.snp_report().map(Report::parse) else { return Ok(unchanged(bundle)) };
+        let Some(report) = snp_report(&bundle) else { return Ok(unchanged(bundle)) };
         let Ok(carried) = Endorsements::from_bundle(&bundle) else { return Ok(unchanged(bundle)) };
         let (bundle, endorsements) = match carried {
             Some(endorsements) => (bundle, endorsements),

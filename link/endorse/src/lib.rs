@@ -33,10 +33,12 @@ mod key_server;
 mod service;
 mod store;
 
-pub use azure::AzureHost;
+pub use azure::{AzureHost, snp_report};
 pub use cache::{Cache, Completed, Revocation};
 pub use error::Error;
-pub use intel::{CollateralRefusal, CollateralServer, Edition, Part, PckAuthority, Platform};
+pub use intel::{
+    CollateralParts, CollateralRefusal, CollateralServer, Edition, Part, PckAuthority, Platform,
+};
 pub use item::{Item, Key, OfflineBundle, PlatformCollateral, SignedNumbers};
 pub use key_server::KeyServer;
 pub use service::Etiquette;

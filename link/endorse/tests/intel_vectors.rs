@@ -11,9 +11,13 @@ mod server;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use casemate_endorse::{Cache, CollateralServer, Error, Etiquette, Platform};
+use casemate_endorse::{
+    Cache, CollateralParts, CollateralRefusal, CollateralServer, Error, Etiquette, Item as EndorsementItem,
+    Platform, PlatformCollateral,
+};
 use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::intel::{Body, Certification, Pck, Quote, Tee};
+use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::Roots;
 use casemate_verify::intel::{AuthenticatedCollateral, Collateral};
 use intel_service::{Published, publish};
@@ -116,4 +120,85 @@ async fn check_run(name: &str, folder: &Path, quote: &Quote, bare: &Bundle, run:
     let (_, end_ms) = found.window();
     let late = offline.complete(bare.clone(), end_ms + DAY_MS).await;
     assert!(matches!(late, Err(Error::NoCollateral { .. })), "{name}: {late:?}");
+}
+
+#[test]
+fn collateral_vectors_are_kept_as_one_file_and_in_parts() {
+    let mut kept = 0;
+    let all = vectors("tdx");
+    for (name, folder, json) in all.iter().filter(|(.., json)| json["expected"]["result"] == "verify_ok") {
+        for run in json["expected"]["runs"].as_array().expect("a list") {
+            let now_ms = run["timestamp"].as_u64().expect("seconds") * 1000;
+            let text =
+                std::fs::read(folder.join(run["collateral"].as_str().expect("a file"))).expect("readable");
+            let whole =
+                PlatformCollateral::parse_json(&text, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let parts = parts(&text);
+            let joined = parts.join(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(joined, whole, "{name}");
+            let nowhere = tempfile::tempdir().expect("a folder");
+            let cache = Cache::offline(nowhere.path(), Roots::builtin());
+            for result in cache.import(&[EndorsementItem::IntelCollateral(Box::new(joined))], now_ms) {
+                let key = result.unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(cache.entries().iter().any(|entry| entry.key == key), "{name}");
+            }
+            kept += 1;
+        }
+    }
+    assert!(all.is_empty() || kept > 0, "no collateral was kept");
+}
+
+/// The parts as Intel's service answers them.
+fn parts(text: &[u8]) -> CollateralParts {
+    let file: Value = serde_json::from_slice(text).expect("JSON");
+    let member = |name: &str| file[name].as_str().expect("a text").to_owned();
+    let mut parts = CollateralParts::default();
+    assert!(parts.is_empty());
+    for (name, inner) in [("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")] {
+        let (body, signature) = (member(name), member(&format!("{name}_signature")));
+        assert!(
+            parts.add_answer(format!("{{\"{inner}\":{body},\"signature\":\"{signature}\"}}").as_bytes()),
+            "{name}"
+        );
+        for certificate in Certificate::parse_pem(&member(&format!("{name}_issuer_chain"))).expect("PEM") {
+            assert!(parts.add_certificate(&certificate), "{name}");
+        }
+    }
+    for certificate in Certificate::parse_pem(&member("pck_crl_issuer_chain")).expect("PEM") {
+        assert!(parts.add_certificate(&certificate));
+    }
+    for name in ["root_ca_crl", "pck_crl"] {
+        let digits = member(name);
+        let der: Vec<u8> = (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hexadecimal"))
+            .collect();
+        assert!(parts.add_list(&RevocationList::parse(&der).expect("a list")), "{name}");
+    }
+    parts
+}
+
+#[test]
+fn a_part_that_is_not_there_is_named() {
+    let error = |parts: &CollateralParts| {
+        let Err(Error::Collateral { source, .. }) = parts.join("a test") else { panic!("parts are missing") };
+        let CollateralRefusal::Missing { part } = *source else { panic!("{source}") };
+        part
+    };
+    assert!(error(&CollateralParts::default()).starts_with("TCB info"));
+    let Some((_, folder, _)) = vectors("tdx").into_iter().find(|(name, ..)| name == "tdx-v4-dstack-lite")
+    else {
+        return;
+    };
+    let text = std::fs::read_to_string(folder.join("collateral.json")).expect("readable");
+    let mut only = CollateralParts::default();
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let (body, signature) = (&file["tcb_info"], &file["tcb_info_signature"]);
+    let body = format!("{{\"tcbInfo\":{},\"signature\":{signature}}}", body.as_str().expect("a text"));
+    assert!(only.add_answer(body.as_bytes()) && !only.add_answer(b"{}"));
+    assert!(error(&only).starts_with("the identity of the Quoting Enclave"));
+    // The file names nobody who signed the list of revoked platforms.
+    let without = text.replace("pck_crl_issuer_chain", "someone_else");
+    let refused = PlatformCollateral::parse_json(without.as_bytes(), "a test");
+    let Err(Error::Collateral { source, .. }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, CollateralRefusal::Missing { .. }), "{source}");
 }

@@ -132,6 +132,54 @@ async fn snp_vectors_that_verify_do_so_with_what_is_fetched_and_imported() {
     assert!(all.is_empty() || fetched > 0, "no vector was fetched");
 }
 
+#[tokio::test]
+async fn azure_hcl_vectors_get_what_endorses_the_report_inside_them() {
+    let mut fetched = 0;
+    let (all, reports) = (vectors("azure-hcl"), vectors("snp"));
+    for vector in &all {
+        let Some(hcl) = vector.file("hcl-report.bin") else { continue };
+        let bundle = Bundle::new([EvidenceItem::AzureReport(hcl.into())]);
+        let Some(report) = casemate_endorse::snp_report(&bundle) else {
+            assert!(
+                vector.json["platform"].as_str().is_some_and(|name| name.contains("TDX")),
+                "{}",
+                vector.name
+            );
+            continue;
+        };
+        let is_same =
+            |other: &&Vector| other.file("report.bin").is_some_and(|bytes| bytes == report.as_bytes());
+        let endorsed = reports.iter().filter(|other| other.result() == "verify_ok").find(is_same);
+        let Some(endorsed) = endorsed else { continue };
+        let (leaf, chain) =
+            (endorsed.file("vcek.der").expect("a VCEK"), endorsed.file("cert_chain.pem").expect("a chain"));
+        let certificate = Certificate::parse(&leaf).expect("readable");
+        let stated = Leaf::read(&certificate).expect("a VCEK");
+        let answers = HashMap::from([
+            (path_of(&stated).expect("it is served"), (200, leaf)),
+            (format!("/vcek/v1/{}/cert_chain", stated.product()), (200, chain)),
+        ]);
+        let service = Server::start(answers).await;
+        let server = KeyServer::at(&service.base, Etiquette::person()).expect("a client");
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::online(folder.path(), Roots::builtin(), server);
+        let completed = cache.complete(bundle.clone(), endorsed.now_ms()).await;
+        let completed = completed.unwrap_or_else(|error| panic!("{}: {error}", vector.name)).bundle;
+        let found = Endorsements::from_bundle(&completed).expect("readable").expect("there");
+        assert_eq!(found.leaf, certificate, "{}", vector.name);
+        assert!(completed.azure_report().is_some(), "{}", vector.name);
+        // From then on without a network; what was changed comes back as it is, for its appraisal to refuse.
+        service.go_away().await;
+        let offline = cache.without_network().complete(bundle, endorsed.now_ms()).await.expect("kept").bundle;
+        assert_eq!(offline.snp_certificates(), completed.snp_certificates(), "{}", vector.name);
+        let broken = Bundle::new([EvidenceItem::AzureReport(b"HCLA".to_vec().into())]);
+        let same = cache.complete(broken.clone(), endorsed.now_ms()).await.expect("unchanged").bundle;
+        assert_eq!(same, broken);
+        fetched += 1;
+    }
+    assert!(all.is_empty() || fetched > 0, "no vector was fetched");
+}
+
 #[test]
 fn snp_certificate_vectors_are_kept_while_they_hold() {
     for vector in vectors("snp-certs") {

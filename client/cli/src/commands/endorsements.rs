@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_endorse::{Item, OfflineBundle, PlatformCollateral};
+use casemate_endorse::{CollateralParts, Item, OfflineBundle, PlatformCollateral, snp_report};
 use casemate_evidence::{
     intel::{EvaluationNumbers, TcbInfo},
     snp::{Product, Report},
@@ -35,7 +35,7 @@ pub struct Arguments {
 enum Command {
     /// Fetch what endorses evidence, or what all chips of a product share
     Fetch {
-        /// Evidence: bundles, raw reports or quotes
+        /// Evidence: bundles, SEV-SNP reports, also inside Azure's, TDX and SGX quotes
         #[arg(required_unless_present_any = ["product", "azure_host"])]
         files: Vec<PathBuf>,
         /// Product whose authority and revocation list are fetched; may be repeated
@@ -53,7 +53,8 @@ enum Command {
         /// File to write
         file: PathBuf,
     },
-    /// Keep what files hold: an exported file, an evidence bundle, certificates (DER or PEM), revocation lists (DER)
+    /// Keep what files hold: an exported file, an evidence bundle, certificates, revocation lists, Intel's collateral as
+    /// one JSON file or in the parts that Intel's service answers
     Import {
         /// Files to read
         #[arg(required = true)]
@@ -101,8 +102,8 @@ async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_m
             continue;
         }
         let unreadable = |source| Error::NotReport { path: path.to_owned(), source: Box::new(source) };
-        let report = bundle.snp_report().ok_or_else(|| Error::NothingToVerify { path: path.to_owned() })?;
-        let report = Report::parse(report).map_err(unreadable)?;
+        bundle.snp_report().map(Report::parse).transpose().map_err(unreadable)?;
+        let report = snp_report(&bundle).ok_or_else(|| Error::NothingToVerify { path: path.to_owned() })?;
         let step = context.output.long_step("Fetching", &format!("what endorses {}", path.display()));
         cache.endorsements(&report, now_ms).await.map_err(failed)?;
         step.done(&format!("chain of chip {}", report.chip_id().short()));
@@ -132,8 +133,13 @@ fn export(context: &Context, file: &Path) -> Result<u8, Error> {
 fn import(context: &Context, files: &[PathBuf], now_ms: u64) -> Result<u8, Error> {
     let cache = context.endorsements()?;
     let mut items = Vec::new();
+    let mut parts = CollateralParts::default();
     for path in files {
-        items.extend(read_items(path)?.into_iter().map(|item| (path, item)));
+        items.extend(read_items(path, &mut parts)?.into_iter().map(|item| (path, item)));
+    }
+    if let (false, Some(last)) = (parts.is_empty(), files.last()) {
+        let joined = parts.join("the files").map_err(failed)?;
+        items.push((last, Item::IntelCollateral(Box::new(joined))));
     }
     let bare: Vec<Item> = items.iter().map(|(_, item)| item.clone()).collect();
     let results = cache.import(&bare, now_ms);
@@ -163,15 +169,27 @@ fn import(context: &Context, files: &[PathBuf], now_ms: u64) -> Result<u8, Error
     Ok(if refused == 0 { exit::DONE } else { exit::NOT_GENUINE })
 }
 
-/// What a file holds that can be kept.
-fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
+/// What a file holds that can be kept by itself; what belongs to parts of Intel's collateral goes there.
+fn read_items(path: &Path, parts: &mut CollateralParts) -> Result<Vec<Item>, Error> {
     let bytes = files::read_input(path, OfflineBundle::MAXIMUM_LEN as u64)?;
     if let Ok(bundle) = OfflineBundle::parse(&bytes) {
         return Ok(bundle.items().to_vec());
     }
-    match Content::read(&File { name: &path.display().to_string(), bytes: &bytes })? {
-        Content::Certificates(certificates) => Ok(certificates.iter().map(Item::amd_certificate).collect()),
+    if parts.add_answer(&bytes) {
+        return Ok(Vec::new());
+    }
+    let name = path.display().to_string();
+    match Content::read(&File { name: &name, bytes: &bytes })? {
+        Content::Certificates(mut certificates) => {
+            certificates.retain(|one| !parts.add_certificate(one));
+            Ok(certificates.iter().map(Item::amd_certificate).collect())
+        }
+        Content::RevocationList(list) if parts.add_list(&list) => Ok(Vec::new()),
         Content::RevocationList(list) => Ok(vec![Item::AmdRevocationList(list.as_der().to_vec().into())]),
+        Content::IntelCollateral(_) => {
+            let set = PlatformCollateral::parse_json(&bytes, &name).map_err(failed)?;
+            Ok(vec![Item::IntelCollateral(Box::new(set))])
+        }
         Content::Bundle(bundle) => {
             let carried = Endorsements::from_bundle(&bundle)
                 .map_err(|source| Error::Certificates { source: Box::new(source) })?;

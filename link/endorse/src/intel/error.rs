@@ -18,6 +18,12 @@ pub enum CollateralRefusal {
         /// The header.
         name: &'static str,
     },
+    /// A part is not there.
+    #[error("{part} is not there; give all parts together")]
+    Missing {
+        /// The part.
+        part: &'static str,
+    },
     /// No trusted root vouches for it, or it is not current.
     #[error(transparent)]
     NotEndorsed(#[from] DocumentError),

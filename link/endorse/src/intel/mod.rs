@@ -5,10 +5,12 @@
 
 mod cache;
 mod error;
+mod file;
 mod server;
 mod set;
 
 pub use error::{CollateralRefusal, Edition, Part};
+pub use file::CollateralParts;
 pub use server::CollateralServer;
 pub use set::{PckAuthority, Platform};
 

@@ -174,7 +174,7 @@ impl PckAuthority {
         }
     }
 
-    fn of(certificate: &Certificate) -> Option<Self> {
+    pub(super) fn of(certificate: &Certificate) -> Option<Self> {
         match certificate.subject_common_name().as_str() {
             "Intel SGX PCK Platform CA" => Some(PckAuthority::Platform),
             "Intel SGX PCK Processor CA" => Some(PckAuthority::Processor),
