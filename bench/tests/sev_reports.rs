@@ -13,7 +13,7 @@ fn sev_crate_reads_recorded_vector_reports_alike() {
         eprintln!("NOT RUN: no vectors in {root}; set CASEMATE_VECTORS");
         return;
     };
-    let mut compared = 0;
+    let (mut compared, mut refused) = (0, 0);
     for entry in listing {
         let folder = entry.expect("a folder of vectors can be listed").path();
         let Ok(bytes) = std::fs::read(folder.join("report.bin")) else { continue };
@@ -22,15 +22,18 @@ fn sev_crate_reads_recorded_vector_reports_alike() {
             assert_ne!(bytes.len(), Report::LEN, "{name}: refused, although it has the right length");
             continue;
         };
-        // `sev` cannot tell the product of a version 2 report whose chip is masked.
+        // docs/reference/disagreements.md: `sev` cannot tell the product of a version 2 report whose chip is masked.
         if ours.version() == Version::V2 && ours.chip_id().is_masked() {
+            let theirs = AttestationReport::from_bytes(&bytes);
+            assert!(theirs.is_err(), "{name}: `sev` reads it after all: correct the list of disagreements");
+            refused += 1;
             continue;
         }
         let theirs = AttestationReport::from_bytes(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         compare(&name.to_string(), &ours, &theirs);
         compared += 1;
     }
-    assert!(compared > 0, "no report was compared");
+    assert!(compared > 0 && refused > 0, "{compared} were compared, {refused} refused by `sev` alone");
 }
 
 fn compare(name: &str, ours: &Report, theirs: &AttestationReport) {

@@ -85,6 +85,7 @@ fn tpm2_eventlog_agrees_on_event_log_vectors() {
     if !installed(&["tpm2_eventlog"]) {
         return;
     }
+    let (mut agree, mut differ_in_pcr_0, mut unread) = (0, 0, 0);
     for_each_vector("tcg-eventlog", |vector| {
         let log = EventLog::parse(&vector.file("eventlog.bin")).expect("a log");
         let replay = log.replay().expect("it replays");
@@ -94,8 +95,13 @@ fn tpm2_eventlog_agrees_on_event_log_vectors() {
                 .expect("tpm2_eventlog runs");
         let theirs = eventlog_registers(&String::from_utf8_lossy(&output.stdout));
         let agreement = &vector.fields()["checks"]["tpm2_eventlog_agrees"];
-        if agreement.is_null() || theirs.is_empty() {
-            return; // it fails on this log; the vector says so
+        if theirs.is_empty() {
+            assert!(agreement.is_null(), "{}: tpm2_eventlog reads it after all", vector.name);
+            // `timeout` ends by the signal that ended the program.
+            let crashes = output.status.code().is_none();
+            assert_eq!(crashes, vector.name == "attest-option-rom", "{}: {}", vector.name, output.status);
+            unread += 1;
+            return;
         }
         let differ: Vec<u32> = replay
             .registers
@@ -105,12 +111,31 @@ fn tpm2_eventlog_agrees_on_event_log_vectors() {
             })
             .map(|((_, register), _)| *register)
             .collect();
-        if *agreement == true {
-            assert!(differ.is_empty(), "{}: {differ:?}", vector.name);
-        } else {
-            assert!(differ.iter().all(|register| *register == 0), "{}: {differ:?}", vector.name);
-        }
+        assert!(differ.iter().all(|register| *register == 0), "{}: {differ:?}", vector.name);
+        assert_eq!(!differ.is_empty(), states_locality(&log) || has_sp800_155(&log), "{}", vector.name);
+        assert_eq!(*agreement, differ.is_empty(), "{}: the vector says otherwise", vector.name);
+        if differ.is_empty() { agree += 1 } else { differ_in_pcr_0 += 1 }
     });
+    println!("{agree} agree, {differ_in_pcr_0} differ in PCR 0, {unread} are not read");
+    // The disagreements in docs/reference/disagreements.md are still there.
+    assert!(agree == 0 || (differ_in_pcr_0 > 0 && unread > 0), "a disagreement is gone: correct the list");
+}
+
+/// A startup locality other than 0, which PCR 0 begins with (TCG PFP §10.4.5.3).
+fn states_locality(log: &EventLog) -> bool {
+    no_action(log, b"StartupLocality\0").any(|rest| rest.first().is_some_and(|locality| *locality != 0))
+}
+
+/// Events that name reference manifests (TCG PFP §10.4.5.2); no register holds them.
+fn has_sp800_155(log: &EventLog) -> bool {
+    no_action(log, b"SP800-155 Event").next().is_some()
+}
+
+/// What follows `signature` in events of type EV_NO_ACTION.
+fn no_action<'a>(log: &'a EventLog, signature: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    const NO_ACTION: u32 = 3;
+    let of_type = log.events.iter().filter(|event| event.kind.0 == NO_ACTION);
+    of_type.filter_map(move |event| event.data.strip_prefix(signature))
 }
 
 /// The section `pcrs:` of tpm2_eventlog's YAML.

@@ -39,7 +39,7 @@ pub fn root() -> PathBuf {
 }
 
 /// Runs `check` on every folder of `kind`; none is left out.
-pub fn for_each_vector(kind: &str, check: fn(&Vector)) {
+pub fn for_each_vector(kind: &str, mut check: impl FnMut(&Vector)) {
     let root = root();
     let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
         assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
