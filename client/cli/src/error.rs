@@ -335,6 +335,17 @@ pub enum Error {
     /// Certificates that were given.
     #[error("the certificates cannot be read: {source}")]
     Certificates {
+    /// Bytes that begin like a kind of evidence and break its format.
+    #[error("{path} is no {kind}: {source}", path = path.display())]
+    NotOfItsKind {
+        /// The file.
+        path: PathBuf,
+        /// What it begins like.
+        kind: casemate_intake::Kind,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
         /// Why.
         #[source]
         source: Box<casemate_verify::snp::EndorsementsError>,
@@ -364,6 +375,7 @@ impl Error {
             | Error::Unreadable { .. }
             | Error::Certificates { .. }
             | Error::NotConfirmed { .. }
+            | Error::NotOfItsKind { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
             Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
             Error::VmName { .. }
@@ -464,6 +476,7 @@ impl Error {
             Error::Unreadable { .. } => "give one certificate in DER, a chain in PEM, or a revocation list in DER".into(),
             Error::NothingToVerify { .. } => {
                 "`casemate inspect` shows what it says; with a report it serves as --leaf or --chain".into()
+            Error::NotOfItsKind { .. } => "was it cut on its way, or changed?".into(),
             }
             Error::Endorsements { source } => endorsements_hint(source).into(),
             Error::UnknownCode { similar, .. } if !similar.is_empty() => {

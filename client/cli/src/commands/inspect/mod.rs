@@ -1,5 +1,9 @@
 //! What does this evidence say?
 
+mod cloud;
+mod log;
+mod tpm;
+
 use std::path::{Path, PathBuf};
 
 use casemate_crypto::hash::sha256;
@@ -11,7 +15,7 @@ use casemate_evidence::{
     tdx,
     x509::{Certificate, RevocationList},
 };
-use casemate_intake::Content;
+use casemate_intake::{Content, Kind};
 use casemate_verify::intel::Collateral;
 use serde_json::{Value, json};
 
@@ -22,15 +26,16 @@ use crate::{Error, clock, commands::Context, evidence, exit};
 /// What is shown is what the bytes say, whoever wrote them; `casemate verify` tells whether it is true.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A file, or - for standard input: an evidence bundle, an SEV-SNP report, a TDX or SGX quote, certificates, a
-    /// revocation list, or Intel's collateral; also as hexadecimal or base64 text
+    /// A file, or - for standard input, also as hexadecimal or base64 text: an evidence bundle, an SEV-SNP report, a
+    /// TDX or SGX quote, a document of AWS, Azure's HCL report, a TPM's quote, signature, PCR values or public area, an
+    /// event log, an IMA list, certificates, a revocation list, or Intel's collateral
     file: PathBuf,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::Intake`], [`Error::NotReport`], [`Error::NotQuote`].
+/// [`Error::File`], [`Error::Intake`], [`Error::NotReport`], [`Error::NotQuote`], [`Error::NotOfItsKind`].
 pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let path = &arguments.file;
     let found = match evidence::read(path)? {
@@ -42,6 +47,15 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
         }
         Content::RevocationList(list) => revocation_list(&list),
         Content::IntelCollateral(found) => collateral(&found),
+        Content::NitroDocument(bytes) => read(path, Kind::NitroDocument, cloud::nitro(&bytes))?,
+        Content::AzureReport(bytes) => read(path, Kind::AzureReport, cloud::azure(&bytes))?,
+        Content::TpmQuote(bytes) => read(path, Kind::TpmQuote, tpm::statement(&bytes))?,
+        Content::TpmSignature(bytes) => tpm::signature(&bytes),
+        Content::TpmPcrs(values) => tpm::pcrs(&values),
+        Content::TpmPublicArea(bytes) => read(path, Kind::TpmPublicArea, tpm::public_area(&bytes))?,
+        Content::PublicKey(der) => tpm::public_key(&der),
+        Content::EventLog(bytes) => read(path, Kind::EventLog, log::events(&bytes))?,
+        Content::ImaList(bytes) => read(path, Kind::ImaList, log::ima(&bytes))?,
         other => json!({ "kind": other.kind() }),
     };
     context.output.answer(&found, || {
@@ -188,8 +202,22 @@ fn show(path: &Path, item: &Item) -> Result<Value, Error> {
             "instance": hex::encode(session.instance),
             "boot_id": hex::encode(session.boot_id),
         }),
+        Item::NitroDocument(bytes) => read(path, Kind::NitroDocument, cloud::nitro(bytes))?,
+        Item::AzureReport(bytes) => read(path, Kind::AzureReport, cloud::azure(bytes))?,
+        Item::TpmQuote(quote) => read(path, Kind::TpmPcrs, tpm::quote(quote))?,
+        Item::TpmKey(key) => read(path, Kind::TpmPublicArea, tpm::key(key))?,
+        Item::EventLog(bytes) => read(path, Kind::EventLog, log::events(bytes))?,
+        Item::ImaList(bytes) => read(path, Kind::ImaList, log::ima(bytes))?,
         other => json!({ "kind": "item", "number": other.number() }),
     })
+}
+
+/// What was read, or why it is not of its kind.
+fn read<E>(path: &Path, kind: Kind, shown: Result<Value, E>) -> Result<Value, Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    shown.map_err(|source| Error::NotOfItsKind { path: path.to_owned(), kind, source: Box::new(source) })
 }
 
 fn unreadable(path: &Path, source: casemate_evidence::x509::Error) -> Error {
