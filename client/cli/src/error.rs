@@ -150,6 +150,9 @@ pub enum Error {
         #[source]
         source: Box<casemate_measure::image::ImageError>,
     },
+    /// There is no policy for a deployment of another system.
+    #[error(transparent)]
+    Import(#[from] crate::commands::import::ImportError),
     /// Files that cannot be launched.
     #[error("{path}: {source}", path = path.display())]
     Launch {
@@ -332,9 +335,6 @@ pub enum Error {
         /// What it is.
         kind: casemate_intake::Kind,
     },
-    /// Certificates that were given.
-    #[error("the certificates cannot be read: {source}")]
-    Certificates {
     /// Bytes that begin like a kind of evidence and break its format.
     #[error("{path} is no {kind}: {source}", path = path.display())]
     NotOfItsKind {
@@ -346,6 +346,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Certificates that were given.
+    #[error("the certificates cannot be read: {source}")]
+    Certificates {
         /// Why.
         #[source]
         source: Box<casemate_verify::snp::EndorsementsError>,
@@ -372,10 +375,10 @@ impl Error {
             | Error::Intake(_)
             | Error::NotReport { .. }
             | Error::NotQuote { .. }
+            | Error::NotOfItsKind { .. }
             | Error::Unreadable { .. }
             | Error::Certificates { .. }
             | Error::NotConfirmed { .. }
-            | Error::NotOfItsKind { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
             Error::Guest { .. } | Error::GuestLate { .. } => exit::GUEST,
             Error::VmName { .. }
@@ -386,6 +389,7 @@ impl Error {
             | Error::NotApplicationData { .. }
             | Error::ApplicationData(_)
             | Error::ApplicationDataElsewhere { .. }
+            | Error::Import(_)
             | Error::NothingToVerify { .. } => exit::USAGE,
             Error::Endorsements { .. } => exit::ENDORSEMENTS,
             Error::OtherWorkload { .. } => exit::REFUSED,
@@ -442,6 +446,7 @@ impl Error {
                 "name one: --image NAME or FOLDER; `casemate image build` makes one".into()
             }
             Error::GuestImage { .. } | Error::ImageBuild { .. } => "`casemate image verify` compares an image with its description".into(),
+            Error::Import(error) => error.hint().into(),
             Error::Launch { .. } => "docs/reference/launch-measurement.md says what firmware, vCPUs and features must be".into(),
             Error::Roster { source } => roster_hint(source).into(),
             Error::NotConfirmed { source, .. } => receipts_hint(source).into(),
@@ -471,12 +476,12 @@ impl Error {
                 "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()
             }
             Error::Intake(error) => error.hint().into(),
+            Error::NotOfItsKind { .. } => "was it cut on its way, or changed?".into(),
             Error::NotQuote { .. } => "was it cut on its way, or encoded?".into(),
             Error::NotReport { .. } => "was it cut on its way, or encoded? A report has 1184 bytes".into(),
             Error::Unreadable { .. } => "give one certificate in DER, a chain in PEM, or a revocation list in DER".into(),
             Error::NothingToVerify { .. } => {
                 "`casemate inspect` shows what it says; with a report it serves as --leaf or --chain".into()
-            Error::NotOfItsKind { .. } => "was it cut on its way, or changed?".into(),
             }
             Error::Endorsements { source } => endorsements_hint(source).into(),
             Error::UnknownCode { similar, .. } if !similar.is_empty() => {

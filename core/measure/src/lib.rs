@@ -29,9 +29,11 @@
 #![forbid(unsafe_code)]
 
 pub mod dstack;
+pub mod dstack_log;
 pub mod id_block;
 pub mod image;
 pub mod kernel_hashes;
+pub mod launch_description;
 pub mod ovmf;
 pub mod pe;
 pub mod secretvm;

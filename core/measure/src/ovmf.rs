@@ -327,6 +327,21 @@ impl std::fmt::Debug for Guid {
     }
 }
 
+impl TryFrom<u32> for SectionKind {
+    type Error = FirmwareError;
+
+    fn try_from(number: u32) -> Result<Self, FirmwareError> {
+        Ok(match number {
+            1 => SectionKind::Memory,
+            2 => SectionKind::Secrets,
+            3 => SectionKind::Cpuid,
+            4 => SectionKind::SvsmCallingArea,
+            0x10 => SectionKind::KernelHashes,
+            found => return Err(FirmwareError::SectionKind { found }),
+        })
+    }
+}
+
 /// The GUIDed table at the end of a firmware: entries of `data || u16 length || GUID`, last first.
 pub(crate) struct Table<'a> {
     entries: Vec<(Guid, &'a [u8])>,
@@ -423,15 +438,7 @@ fn sections(firmware: &[u8], table: &Table<'_>) -> Result<Vec<Section>, Firmware
 }
 
 fn section(bytes: &[u8]) -> Result<Section, FirmwareError> {
-    let kind = match word(bytes, 8) {
-        1 => SectionKind::Memory,
-        2 => SectionKind::Secrets,
-        3 => SectionKind::Cpuid,
-        4 => SectionKind::SvsmCallingArea,
-        0x10 => SectionKind::KernelHashes,
-        found => return Err(FirmwareError::SectionKind { found }),
-    };
-    Ok(Section { address: word(bytes, 0), size: word(bytes, 4), kind })
+    Ok(Section { address: word(bytes, 0), size: word(bytes, 4), kind: word(bytes, 8).try_into()? })
 }
 
 /// Little-endian word at `offset`; callers have checked the length.

@@ -1,13 +1,18 @@
-//! What does a SecretVM put into RTMR 3, and which registers does its list of builds name?
+//! What does a SecretVM measure of its workload, and which builds does its publisher list?
 //!
-//! An importer: so that deployments of SecretVM can be checked from their public files. The list is a claim
-//! of whoever publishes it; it counts as a reference value only for a relying party that trusts them.
+//! An importer: so that deployments of SecretVM can be checked from their public files. The compose file is in
+//! RTMR 3 on TDX, and by the kernel's command line in the launch measurement on SEV-SNP. The lists are claims of
+//! whoever publishes them; they count as reference values only for a relying party that trusts them.
 
 use casemate_crypto::hash::{Sha256, Sha384};
 use casemate_evidence::Measurement;
 use casemate_evidence::tdx::LaunchRegisters;
+use serde::Deserialize;
 
 use crate::dstack::DstackEvents;
+use crate::launch_description::LaunchDescription;
+use crate::shape::GuestFeatures;
+use crate::snp::LaunchError;
 use crate::tdx::boot::register;
 
 /// RTMR 3 of a SecretVM: digests of the compose file, of the root image and, if there is one, of the
@@ -54,18 +59,35 @@ pub struct Build {
     pub root_image: Sha256,
 }
 
+/// An entry of the list of builds for SEV-SNP (`sev.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SnpBuild {
+    /// `prod` or `dev`, and where it runs.
+    #[serde(rename = "vm_type")]
+    pub kind: String,
+    /// Version of the artifacts.
+    #[serde(rename = "artifacts_ver")]
+    pub version: String,
+    rootfs_hash: Sha256,
+    #[serde(default)]
+    cmdline_extra: Option<String>,
+    #[serde(flatten)]
+    launch: LaunchDescription,
+}
+
 /// Why a text is no list of builds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
     /// Larger than any list.
-    #[error("{found} bytes, at most {maximum} are accepted")]
+    #[error("{found} bytes, at most {MAXIMUM_BYTES} are accepted")]
     TooLong {
         /// Length in bytes.
         found: usize,
-        /// Greatest length accepted.
-        maximum: usize,
     },
+    /// The list for SEV-SNP is not JSON, or a member is missing or of another type.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     /// The first line names other columns.
     #[error("the first line is {found:?}, expected {}", COLUMNS.join(","))]
     Header {
@@ -100,9 +122,8 @@ impl Build {
     /// # Errors
     /// [`ListError`].
     pub fn parse_list(text: &str) -> Result<Vec<Self>, ListError> {
-        const MAXIMUM: usize = 4 << 20;
-        if text.len() > MAXIMUM {
-            return Err(ListError::TooLong { found: text.len(), maximum: MAXIMUM });
+        if text.len() > MAXIMUM_BYTES {
+            return Err(ListError::TooLong { found: text.len() });
         }
         let mut lines = text.lines().enumerate();
         let header = lines.next().map_or("", |(_, line)| line);
@@ -135,6 +156,40 @@ impl Build {
     }
 }
 
+impl SnpBuild {
+    /// Reads the list, all of its entries.
+    ///
+    /// # Errors
+    /// [`ListError::TooLong`], [`ListError::Json`].
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, ListError> {
+        if text.len() > MAXIMUM_BYTES {
+            return Err(ListError::TooLong { found: text.len() });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// MEASUREMENT of this build with a compose file and, if there is one, an archive of further files.
+    ///
+    /// # Errors
+    /// As [`LaunchDescription::measurement`].
+    pub fn measurement(
+        &self,
+        compose: &Sha256,
+        files: Option<&Sha256>,
+        vcpus: u32,
+    ) -> Result<Measurement, LaunchError> {
+        let mut line = "console=ttyS0 loglevel=7".to_owned();
+        if let Some(extra) = &self.cmdline_extra {
+            line.extend([" ", extra]);
+        }
+        line += &format!(" docker_compose_hash={compose} rootfs_hash={}", self.rootfs_hash);
+        if let Some(files) = files {
+            line += &format!(" docker_additional_files_hash={files}");
+        }
+        self.launch.measurement(&line, vcpus, GuestFeatures::SNP)
+    }
+}
+
 fn digest<T>(line: usize, cells: &[&str], column: usize) -> Result<T, ListError>
 where
     T: std::str::FromStr<Err = casemate_canon::ParseBytesError>,
@@ -146,6 +201,8 @@ where
         source,
     })
 }
+
+const MAXIMUM_BYTES: usize = 4 << 20;
 
 const COLUMNS: [&str; 9] = [
     "template_name",

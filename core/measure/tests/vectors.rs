@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use casemate_crypto::hash::Sha384;
+use casemate_measure::dstack;
 use casemate_measure::id_block::IdAuth;
-use casemate_measure::kernel_hashes::{KernelHashes, cmdline_digest};
-use casemate_measure::ovmf::{Firmware, HashTableSlot, Section, SectionKind};
+use casemate_measure::kernel_hashes::KernelHashes;
+use casemate_measure::ovmf::Firmware;
 use casemate_measure::sev::{sev_digest, sev_es_digest};
-use casemate_measure::shape::{GuestFeatures, VcpuSignature, VcpuType};
+use casemate_measure::shape::{VcpuSignature, VcpuType};
 use casemate_measure::snp::{Kernel, SnpLaunch};
 use casemate_measure::vmsa::Vmm;
 use serde_json::Value;
@@ -102,29 +102,8 @@ impl Vector {
 
     /// No file at all, only digests: a document of dstack and the report of hardware that measured it.
     fn check_document(&self) {
-        let document: Value = serde_json::from_slice(&self.file("measurement-document.json")).unwrap();
-        let number = |name: &str| document[name].as_u64().unwrap();
-        let text = |name: &str| document[name].as_str().unwrap();
-        let firmware = Firmware {
-            size: 4 << 20, // not in the document, and not in the digest
-            pages_digest: text("ovmf_hash").parse::<Sha384>().unwrap(),
-            reset_address: number("sev_es_reset_eip") as u32,
-            hash_table: Some(HashTableSlot { address: number("sev_hashes_table_gpa") as u32, size: 0x400 }),
-            sections: document["ovmf_sections"].as_array().unwrap().iter().map(section).collect(),
-        };
-        let launch = SnpLaunch {
-            firmware: &firmware,
-            kernel: Kernel::Measured(KernelHashes {
-                kernel: text("kernel_hash").parse().unwrap(),
-                initrd: text("initrd_hash").parse().unwrap(),
-                cmdline: cmdline_digest(text("base_cmdline")),
-            }),
-            vcpus: number("vcpus") as u32,
-            vcpu_signature: text("vcpu_type").parse::<VcpuType>().unwrap().signature(),
-            guest_features: GuestFeatures::for_snp(number("guest_features")).unwrap(),
-            vmm: Vmm::Qemu,
-        };
-        let digest = launch.digest().unwrap();
+        let launch = dstack::Launch::parse(&self.file("measurement-document.json")).unwrap();
+        let dstack::Launch::Snp(digest) = launch else { panic!("a launch of SEV-SNP") };
         self.expect(&digest);
         assert_eq!(digest.as_ref(), &self.file("report.bin")[0x90..0xc0], "the hardware's own MEASUREMENT");
     }
@@ -201,19 +180,6 @@ impl Vector {
         let found = self.json.pointer(pointer).and_then(Value::as_str);
         found.unwrap_or_else(|| panic!("{}: no {pointer}", self.folder.display()))
     }
-}
-
-fn section(value: &Value) -> Section {
-    let number = |name: &str| value[name].as_u64().unwrap() as u32;
-    let kind = match number("section_type") {
-        1 => SectionKind::Memory,
-        2 => SectionKind::Secrets,
-        3 => SectionKind::Cpuid,
-        4 => SectionKind::SvsmCallingArea,
-        16 => SectionKind::KernelHashes,
-        other => panic!("unknown section type {other}"),
-    };
-    Section { address: number("gpa"), size: number("size"), kind }
 }
 
 fn pem_key(pem: &[u8]) -> casemate_measure::id_block::IdKey {

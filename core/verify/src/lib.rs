@@ -55,7 +55,7 @@ pub use expectations::{
     Channel, Expectations, Freshness, KnownRoster, LEASE_ALLOWANCE_MS, LaunchMeasurement, ReferenceValue,
     SessionStanding, Workload,
 };
-pub use policy::{Policy, PolicyError, Section};
+pub use policy::{Deployment, Policy, PolicyError, Section};
 pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TpmRoots, TrustClass};
 pub use verdict::{
     Branch, Carried, Claims, Code, Comparison, Details, Explanation, FreshnessSlot, Node, NotEstablished,

@@ -2,8 +2,10 @@
 
 use std::io::Cursor;
 
+use casemate_measure::dstack::{ConfigDocument, Launch};
+use casemate_measure::dstack_log::RuntimeLog;
 use casemate_measure::image::ImageDescription;
-use casemate_measure::secretvm::Build;
+use casemate_measure::secretvm::{Build, SnpBuild};
 use casemate_rootfs::{Limits, Tree, write_image};
 use casemate_workload::template::Template;
 use casemate_workload::{Manifest, Substitutions, compose};
@@ -59,6 +61,9 @@ fn repair(header: &mut [u8]) {
 
 fn description(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // What other systems publish of theirs.
+    let _ = (ConfigDocument::parse(bytes), Launch::parse(bytes), SnpBuild::parse_list(text));
+    let _ = RuntimeLog::parse(bytes).map(|log| (log.rtmr3(), log.compose()));
     let Ok(image) = ImageDescription::parse(text) else { return };
     assert_eq!(ImageDescription::parse(&image.to_toml()).expect("what is written is read"), image);
 }

@@ -7,6 +7,7 @@ pub mod endorsements;
 pub mod exec;
 pub mod explain;
 pub mod image;
+pub mod import;
 pub mod inspect;
 pub mod key;
 pub mod lifecycle;

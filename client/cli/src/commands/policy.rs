@@ -6,7 +6,7 @@ use casemate_verify::Section;
 
 use crate::{
     Error,
-    commands::Context,
+    commands::{Context, import},
     exit,
     guest_image::{self, GuestImage},
     local,
@@ -48,18 +48,24 @@ enum Command {
         #[arg(default_value = policy::FILE_NAME)]
         file: PathBuf,
     },
+    /// Print a policy that accepts exactly one deployment of another system, from its public files
+    Import {
+        #[command(subcommand)]
+        peer: import::Peer,
+    },
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// [`Error::Policy`], [`Error::PolicyExists`], [`Error::GuestImage`].
+/// [`Error::Policy`], [`Error::PolicyExists`], [`Error::GuestImage`], [`Error::Import`].
 pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     let file = match arguments.command {
         Command::Init { file, image, vcpus, simulated, also } => {
             init(context, &file, image.as_deref(), vcpus, simulated, also)?
         }
         Command::Check { file } => PolicyFile::read(&file)?,
+        Command::Import { peer } => return import::run(context, &peer),
     };
     let digest = file.policy.digest();
     let simulated = file.policy.lists_simulated_roots();

@@ -181,7 +181,7 @@ impl Policy {
         let groups = vec![
             Node::group(Code::Hardware, genuine.hardware(self, &circumstances)),
             image::image(self, &facts.measurement, &expectations.images, genuine.image(self)),
-            workload::workload(self, &facts.workload_slot, manifest, &expectations.workload),
+            workload::workload(self, &facts, manifest, &expectations.workload),
             freshness,
             channel,
         ];

@@ -136,6 +136,23 @@ pub(crate) fn accepts<T: PartialEq>(
     }
 }
 
+/// As [`accepts`], of what the evidence need not state: what it does not is on no list.
+pub(crate) fn accepts_stated<T: PartialEq>(
+    code: Code,
+    rule: &Accept<T>,
+    found: Option<&T>,
+    value: impl Fn(&T) -> Value,
+) -> Node {
+    match (rule, found) {
+        (rule, Some(found)) => accepts(code, rule, found, value),
+        (Accept::Any, None) => not_checked(code, Value::Nothing),
+        (Accept::Only(list), None) => {
+            let listed = Value::List(list.iter().map(value).collect());
+            Node::check(code, false, "not stated", Comparison::OneOf, listed, Source::Policy)
+        }
+    }
+}
+
 pub(crate) fn denies<T: PartialEq>(
     code: Code,
     denied: &[T],

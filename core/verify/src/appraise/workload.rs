@@ -2,18 +2,21 @@
 
 use casemate_crypto::hash::Sha256;
 
-use super::rule::not_checked;
-use crate::expectations::Workload;
-use crate::policy::{DigestRule, Policy};
-use crate::verdict::{Code, Comparison, Node, Source, Value, WorkloadSlot};
+use casemate_evidence::Measurement;
+
+use super::rule::{accepts_stated, not_checked};
+use crate::expectations::{LaunchMeasurement, Workload};
+use crate::policy::{DigestRule, Policy, WorkloadRegisterRules};
+use crate::verdict::{Code, Comparison, Facts, Node, Source, Value};
 
 pub(super) fn workload(
     policy: &Policy,
-    slot: &WorkloadSlot,
+    facts: &Facts,
     manifest: Option<Sha256>,
     expected: &Workload,
 ) -> Node {
     let rules = &policy.workload;
+    let slot = &facts.workload_slot;
     let found = &slot.value;
     let (expected_digest, source) = match expected {
         Workload::Digest { digest, source } => (Some(digest), Source::Named(source.clone())),
@@ -62,6 +65,7 @@ pub(super) fn workload(
             Source::Policy,
         )
     });
+    checks.extend(rules.registers.iter().flat_map(|rules| rules.check(facts)));
     if let Some(digest) = manifest {
         checks.push(Node::check(
             Code::Manifest,
@@ -73,4 +77,23 @@ pub(super) fn workload(
         ));
     }
     Node::group(Code::Workload, checks)
+}
+
+impl WorkloadRegisterRules {
+    /// One check for each register; evidence that has none of its name keeps no list.
+    fn check(&self, facts: &Facts) -> [Node; 3] {
+        let domain = facts.details.trust_domain();
+        let measurement = match facts.measurement {
+            LaunchMeasurement::Long(measurement) => Some(measurement),
+            LaunchMeasurement::Short(_) => None,
+        };
+        let check = |code, rule, found: Option<Measurement>| {
+            accepts_stated(code, rule, found.as_ref(), |value: &Measurement| Value::from(value.as_ref()))
+        };
+        [
+            check(Code::WorkloadConfigId, &self.mr_config_id, domain.map(|domain| domain.mr_config_id)),
+            check(Code::WorkloadRtmr3, &self.rtmr3, domain.map(|domain| domain.rtmr[3])),
+            check(Code::WorkloadMeasurement, &self.measurement, measurement),
+        ]
+    }
 }

@@ -14,10 +14,8 @@ use super::nitro::{NitroRules, NitroTable};
 use super::snp::{GuestTable, HardwareTable, IdBlockTable, PlatformTable, SnpRules, SnpTables};
 use super::tpm::{TpmRules, TpmTable};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
-use super::{
-    CollateralRules, DigestRule, FreshnessRules, MeasurementRule, NamedMeasurement, Policy, PolicyError,
-    WorkloadRules,
-};
+use super::workload::{WorkloadRules, WorkloadTable};
+use super::{CollateralRules, FreshnessRules, MeasurementRule, NamedMeasurement, Policy, PolicyError};
 use crate::expectations::LaunchMeasurement;
 use crate::verdict::Platform;
 
@@ -68,7 +66,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         events: file.events.map(EventRules::read).transpose()?,
         ima: file.ima.map(ImaRules::read).transpose()?,
         measurements: measurements(file.image.measurements)?,
-        workload: workload(file.workload)?,
+        workload: WorkloadRules::read(file.workload)?,
         collateral: collateral(file.collateral)?,
         freshness: freshness(&file.freshness)?,
     };
@@ -183,26 +181,6 @@ fn measurements(value: ListOrWord) -> Result<MeasurementRule, PolicyError> {
     }
 }
 
-fn workload(table: WorkloadTable) -> Result<WorkloadRules, PolicyError> {
-    const FIELD: &str = "workload.digests";
-    let digests = match table.digests {
-        ListOrWord::Word(text) => {
-            word(FIELD, &text, "a list, \"expected\", \"any\" or \"none\"", |word| match word {
-                "any" => Some(DigestRule::Any),
-                "expected" => Some(DigestRule::Expected),
-                "none" => Some(DigestRule::None),
-                _ => None,
-            })?
-        }
-        ListOrWord::List(list) => DigestRule::Only(non_empty(FIELD, "any", list, bytes)?),
-    };
-    let apps = list_or_none("workload.apps", table.apps, bytes)?;
-    if digests == DigestRule::None && apps.is_empty() {
-        return Err(PolicyError::NoWorkload);
-    }
-    Ok(WorkloadRules { digests, apps })
-}
-
 fn collateral(table: CollateralTable) -> Result<CollateralRules, PolicyError> {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     Ok(CollateralRules {
@@ -288,13 +266,6 @@ struct SimulatedRootsTable {
 #[serde(deny_unknown_fields)]
 struct ImageTable {
     measurements: ListOrWord,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WorkloadTable {
-    digests: ListOrWord,
-    apps: ListOrWord,
 }
 
 #[derive(Deserialize)]

@@ -9,6 +9,7 @@ mod error;
 mod example;
 mod file;
 mod firmware;
+mod import;
 mod intel;
 mod logs;
 mod nitro;
@@ -17,21 +18,24 @@ mod section;
 mod snp;
 mod tpm;
 mod value;
+mod workload;
 
 use casemate_crypto::hash::Sha256;
-use casemate_record::{AppId, PolicyDigest, WorkloadDigest};
+use casemate_record::PolicyDigest;
 
 use crate::expectations::LaunchMeasurement;
 use crate::trust::{Roots, SimulatedRoot};
 use crate::verdict::Platform;
 pub(crate) use clouds::{AzureRules, GcpRules};
 pub use error::PolicyError;
+pub use import::Deployment;
 pub(crate) use intel::{IntelRules, ServiceTdRule, SgxRules, TdxRules};
 pub(crate) use logs::{EventRules, ImaRules};
 pub(crate) use nitro::NitroRules;
 pub use section::Section;
 pub(crate) use snp::{BlockId, IdBlockRules, SnpRules};
 pub(crate) use tpm::TpmRules;
+pub(crate) use workload::{DigestRule, WorkloadRegisterRules, WorkloadRules};
 
 /// What a Relying Party accepts. See [`Policy::example`] for the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,12 @@ impl Policy {
     /// established.
     pub fn hardware_only() -> String {
         example::hardware_only()
+    }
+
+    /// [`hardware_only`](Self::hardware_only) for one deployment of another system: its image and its workload,
+    /// as far as they were computed from its public files.
+    pub fn of_deployment(deployment: &Deployment) -> String {
+        import::text(deployment)
     }
 
     /// `text`, a policy file without this section, and the section to start from: strict, and absent unless
@@ -181,20 +191,6 @@ pub(crate) enum MeasurementRule {
 pub(crate) enum NamedMeasurement {
     Value(LaunchMeasurement),
     Image(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WorkloadRules {
-    pub digests: DigestRule,
-    pub apps: Vec<AppId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DigestRule {
-    Any,
-    Expected,
-    Only(Vec<WorkloadDigest>),
-    None,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -58,6 +58,7 @@ impl GenuineEvidence for Genuine {
                 xfam: report.xfam(),
                 mrtd: report.mr_td(),
                 rtmr: [0, 1, 2, 3].map(|index| report.rtmr(index)),
+                mr_config_id: report.mr_config_id().into(),
                 mr_owner: report.mr_owner().into(),
                 mr_owner_config: report.mr_owner_config().into(),
                 service_td: report.service_td(),

@@ -38,6 +38,8 @@ pub struct Claims {
     pub mrtd: Measurement,
     /// RTMR 0 to 3.
     pub rtmr: [Measurement; 4],
+    /// MRCONFIGID: what whoever started the guest put there.
+    pub mr_config_id: Measurement,
     /// MROWNER.
     pub mr_owner: Measurement,
     /// MROWNERCONFIG.
@@ -76,7 +78,8 @@ impl Claims {
     }
 
     /// Where other systems name the workload, of a trust domain that does not name it as Casemate's do: dstack
-    /// in MRCONFIGID (1, SHA-256 of `app-compose.json`, zeros), it and SecretVM in RTMR 3. No check looks at it.
+    /// in MRCONFIGID (1, SHA-256 of `app-compose.json`, zeros), it and SecretVM in RTMR 3. Checks look at them
+    /// where the policy has `[workload.registers]`.
     pub(crate) fn workload(&self, slot: &WorkloadSlot) -> Option<String> {
         if slot.digest.is_some_and(|digest| *digest.as_bytes() != [0; 32]) {
             return None;

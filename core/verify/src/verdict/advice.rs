@@ -151,6 +151,9 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
         Code::ExpectedWorkload | Code::AcceptedWorkload | Code::Manifest => {
             "another workload runs there: compare compose.yaml and compose.lock with what was deployed"
         }
+        Code::WorkloadConfigId | Code::WorkloadRtmr3 | Code::WorkloadMeasurement => {
+            "another workload runs there: compare the compose file with what was deployed, and import the policy anew"
+        }
         Code::ReportData => "the evidence answers another challenge: ask again with a new nonce",
         Code::ChallengeAge => "ask again with a new nonce",
         Code::SessionRoster | Code::SessionKeyEpoch => {

@@ -226,6 +226,14 @@ impl Serialize for Carried {
 }
 
 impl Details {
+    /// What a trust domain states, where the evidence is its own and not that of a paravisor below it.
+    pub(crate) fn trust_domain(&self) -> Option<&tdx::Claims> {
+        match self {
+            Details::Tdx(details) => Some(details),
+            _ => None,
+        }
+    }
+
     /// Where else than in its slot the evidence names a workload, for people.
     pub(crate) fn workload(&self, slot: &WorkloadSlot) -> Option<String> {
         match self {

@@ -471,6 +471,12 @@ codes! {
     ExpectedWorkload = "caller.workload", "workload slot";
     /// Policy: workload digest or app.
     AcceptedWorkload = "policy.workload", "workload";
+    /// Policy: MRCONFIGID, where it names the workload.
+    WorkloadConfigId = "policy.workload.registers.mr_config_id", "workload in MRCONFIGID";
+    /// Policy: RTMR 3, where it names the workload.
+    WorkloadRtmr3 = "policy.workload.registers.rtmr3", "workload in RTMR3";
+    /// Policy: launch measurement, where it names the workload.
+    WorkloadMeasurement = "policy.workload.registers.measurement", "workload in the launch measurement";
     /// The manifest in the bundle is the one in the workload slot.
     Manifest = "bundle.manifest", "digest of the manifest";
     /// Report data is what the challenge asks for.

@@ -550,6 +550,20 @@ fn text(code: Code) -> (&'static str, &'static str) {
         Code::AcceptedWorkload => {
             ("The workload's digest, or its app, is one that the policy accepts.", POLICY)
         }
+        Code::WorkloadConfigId => (
+            "MRCONFIGID, by which dstack's hosts name the app that its guests then insist on, is one that the policy \
+             lists.",
+            POLICY,
+        ),
+        Code::WorkloadRtmr3 => (
+            "RTMR 3, into which the guest measured its workload before starting it, is one that the policy lists.",
+            POLICY,
+        ),
+        Code::WorkloadMeasurement => (
+            "The launch measurement is one in which the kernel's command line names a workload that the policy \
+             accepts.",
+            POLICY,
+        ),
         Code::Manifest => {
             ("The manifest that came along is the one whose digest the hardware signs.", BUNDLE)
         }
