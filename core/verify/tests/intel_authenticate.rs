@@ -486,6 +486,34 @@ fn collateral_verified_once_does_not_outlive_its_dates() {
     assert!(matches!(early, Some(E::Chain(C::NotYetValid { .. }))), "{early:?}");
 }
 
+/// An authority is verified once for all quotes that bring it: that helps no other authority, and none beyond its time.
+#[test]
+fn a_recurring_authority_vouches_for_itself_only_and_within_its_time() {
+    let mut machine = Machine::tdx();
+    machine.authority.not_before_ms = NOW_MS - 2 * DAY_MS;
+    machine.authority.not_after_ms = NOW_MS + 2 * DAY_MS;
+    let collateral = AuthenticatedCollateral::verify(&machine.collateral(), &roots(), NOW_MS, &AwsLc)
+        .expect("nothing was changed");
+    let refused = |machine: &Machine, now_ms| {
+        let quote = Quote::parse(&machine.quote()).expect("a quote");
+        tdx::authenticate_with(quote, &collateral, now_ms, &AwsLc).err()
+    };
+    assert_eq!([0, 1].map(|_| refused(&machine, NOW_MS)), [None, None]);
+    let link = Link::PckAuthority;
+    let (not_before_ms, now_ms) = (NOW_MS - 2 * DAY_MS, NOW_MS - 3 * DAY_MS);
+    assert_eq!(refused(&machine, now_ms), chain(C::NotYetValid { link, not_before_ms, now_ms }));
+    let (not_after_ms, now_ms) = (NOW_MS + 2 * DAY_MS, NOW_MS + 3 * DAY_MS);
+    assert_eq!(refused(&machine, now_ms), chain(C::Expired { link, not_after_ms, now_ms }));
+
+    let mut other = machine.clone();
+    other.authority.signer = Key::Other;
+    assert_eq!(refused(&other, NOW_MS), chain(C::Signature { link }));
+    other = machine.clone();
+    other.authority.key = Key::Other;
+    assert_eq!(refused(&other, NOW_MS), chain(C::Signature { link: Link::PckRevocationList }));
+    assert_eq!(refused(&machine, NOW_MS), None);
+}
+
 /// Parts of a quote of version 5, in order: each of their bytes is changed, and the errors are these.
 const PARTS: [(&str, usize, &[&str]); 23] = [
     ("version", 2, &["Version", "TeeType", "Truncated", "CertificationType", "Tdx"]),

@@ -1,5 +1,7 @@
 //! What does Intel say now, and is it Intel that says so?
 
+use std::sync::OnceLock;
+
 use casemate_crypto::hash::Sha256;
 use casemate_crypto::{Provider, sign};
 use casemate_evidence::bundle::IntelCollateral;
@@ -40,7 +42,8 @@ pub struct Collateral {
 
 /// Collateral that a trusted root vouches for, and that is current.
 ///
-/// Made by [`verify`](Self::verify) only. Keep it while quotes of the same kind of platform arrive.
+/// Made by [`verify`](Self::verify) only. Keep it while quotes of the same kind of platform arrive: each then
+/// costs three P-256 verifications, of the platform's certificate, its Quoting Enclave and the quote.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedCollateral {
     pub(super) collateral: Collateral,
@@ -48,6 +51,8 @@ pub struct AuthenticatedCollateral {
     pub(super) root_key_digest: Sha256,
     not_before_ms: u64,
     not_after_ms: u64,
+    /// The first authority found good, which quotes of other platforms bring as well.
+    pck_authority: OnceLock<Certificate>,
 }
 
 /// One of the two documents that Intel signs with its TCB signing key.
@@ -248,10 +253,11 @@ impl AuthenticatedCollateral {
         let list = &collateral.root_revocation_list;
         verify_revocation_list(Link::RootRevocationList, list, root, provider)?;
         check_time(Link::RootRevocationList, list.this_update_ms(), list.next_update_ms(), now_ms)?;
-        for (link, signer) in [
-            (Link::TcbInfoSigner, &collateral.tcb_info_signer),
-            (Link::QeIdentitySigner, &collateral.qe_identity_signer),
-        ] {
+        let Collateral { tcb_info_signer, qe_identity_signer, .. } = collateral;
+        // One certificate signs both documents, as a rule: what is found of it is found once.
+        let other = (qe_identity_signer.as_der() != tcb_info_signer.as_der())
+            .then_some((Link::QeIdentitySigner, qe_identity_signer));
+        for (link, signer) in std::iter::once((Link::TcbInfoSigner, tcb_info_signer)).chain(other) {
             verify_certificate(link, signer, root, provider)?;
             check_leaf(link, signer, TCB_SIGNING)?;
             check_certificate_time(link, signer, now_ms)?;
@@ -263,7 +269,14 @@ impl AuthenticatedCollateral {
         let pck_list = &collateral.pck_revocation_list;
         check_time(Link::PckRevocationList, pck_list.this_update_ms(), pck_list.next_update_ms(), now_ms)?;
         let (not_before_ms, not_after_ms) = collateral.window();
-        Ok(Self { collateral: collateral.clone(), trust_class, root_key_digest, not_before_ms, not_after_ms })
+        Ok(Self {
+            collateral: collateral.clone(),
+            trust_class,
+            root_key_digest,
+            not_before_ms,
+            not_after_ms,
+            pck_authority: OnceLock::new(),
+        })
     }
 
     /// What Intel says of the platform.
@@ -322,6 +335,22 @@ impl AuthenticatedCollateral {
         verify_revocation_list(Link::PckRevocationList, pck_revocation_list, authority, provider)
     }
 
+    /// As [`check_pck_authority`](Self::check_pck_authority), once for each authority that recurs. Neither root nor
+    /// lists change in here, so that all but the time comes out the same for the same bytes; the time is asked anew.
+    fn check_recurring_authority(
+        &self,
+        authority: &Certificate,
+        now_ms: u64,
+        provider: &dyn Provider,
+    ) -> Result<(), ChainError> {
+        if self.pck_authority.get().is_some_and(|known| known.as_der() == authority.as_der()) {
+            return check_certificate_time(Link::PckAuthority, authority, now_ms);
+        }
+        self.check_pck_authority(authority, now_ms, provider)?;
+        self.pck_authority.get_or_init(|| authority.clone());
+        Ok(())
+    }
+
     /// Verifies a platform's certificates and reads the platform's.
     pub(super) fn verify_pck(
         &self,
@@ -336,7 +365,7 @@ impl AuthenticatedCollateral {
         if found != self.root_key_digest {
             return Err(ChainError::OtherRoot { found, expected: self.root_key_digest });
         }
-        self.check_pck_authority(authority, now_ms, provider)?;
+        self.check_recurring_authority(authority, now_ms, provider)?;
         verify_certificate(Link::Pck, leaf, authority, provider)?;
         check_leaf(Link::Pck, leaf, PCK)?;
         check_certificate_time(Link::Pck, leaf, now_ms)?;
