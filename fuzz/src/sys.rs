@@ -19,11 +19,13 @@ pub struct Allocations {
     pub count: u64,
     /// How many bytes in sum.
     pub bytes: u64,
+    /// How often memory was given back, whenever it had been taken.
+    pub returned: u64,
 }
 
 thread_local! {
     // Without a destructor, so that it can be read whenever a thread allocates.
-    static TAKEN: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0 }) };
+    static TAKEN: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0, returned: 0 }) };
 }
 
 /// What this thread asks for while `run` runs.
@@ -31,12 +33,17 @@ pub fn allocations<T>(run: impl FnOnce() -> T) -> (Allocations, T) {
     let before = TAKEN.get();
     let result = run();
     let after = TAKEN.get();
-    (Allocations { count: after.count - before.count, bytes: after.bytes - before.bytes }, result)
+    let taken = Allocations {
+        count: after.count - before.count,
+        bytes: after.bytes - before.bytes,
+        returned: after.returned - before.returned,
+    };
+    (taken, result)
 }
 
 fn note(bytes: usize) {
     let taken = TAKEN.get();
-    TAKEN.set(Allocations { count: taken.count + 1, bytes: taken.bytes + bytes as u64 });
+    TAKEN.set(Allocations { count: taken.count + 1, bytes: taken.bytes + bytes as u64, ..taken });
 }
 
 // SAFETY: every call goes to `System` with the caller's own arguments and its answer goes back unchanged, so
@@ -61,6 +68,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let taken = TAKEN.get();
+        TAKEN.set(Allocations { returned: taken.returned + 1, ..taken });
         // SAFETY: as in `realloc`.
         unsafe { System.dealloc(pointer, layout) }
     }

@@ -58,7 +58,8 @@ pub use expectations::{
 pub use policy::{Deployment, Policy, PolicyError, Section};
 pub use trust::{AcceptSimulated, AmdRoot, IntelRoot, Roots, SimulatedRoot, TpmRoots, TrustClass};
 pub use verdict::{
-    Branch, Carried, Claims, Code, Comparison, Details, Explanation, FreshnessSlot, Node, NotEstablished,
-    Outcome, Outline, Platform, Refusal, Signer, Source, Status, Style, Value, Verdict, WorkloadSlot,
+    Advice, Branch, Carried, Claims, Code, Comparison, Details, Explanation, FreshnessSlot, Node,
+    NotEstablished, Outcome, Outline, Platform, Refusal, Signer, Source, Status, Style, Value, Verdict,
+    WorkloadSlot,
 };
 pub use verifier::{Endorsements, Verifier};

@@ -55,11 +55,10 @@ fn standing_checks(standing: &SessionStanding, now_ms: u64) -> Vec<Node> {
     let term = match lease {
         Ok(term) => term,
         Err(fault) => {
-            let found = Value::from(fault.to_string());
             let unsigned = Node::check(
                 Code::SessionLease,
                 false,
-                found,
+                Value::Lease(*fault),
                 Comparison::Equal,
                 Value::Nothing,
                 Source::Caller,

@@ -169,7 +169,7 @@ impl Policy {
         accept_simulated: AcceptSimulated,
         now_ms: u64,
     ) -> Appraisal {
-        let facts = genuine.facts(self);
+        let mut facts = genuine.facts(self);
         let circumstances = Circumstances { accept_simulated, now_ms };
         let freshness = freshness::freshness(self, &facts.freshness_slot, &expectations.freshness, now_ms);
         // What was not chosen for this conversation commits to none.
@@ -189,11 +189,12 @@ impl Policy {
         let (platform, trust_class, measurement) = (facts.platform, facts.trust_class, facts.measurement);
         let workload_digest = facts.workload_slot.digest;
         let carried = facts.freshness_slot.value.clone();
+        let open = std::mem::take(&mut facts.not_established);
         let verdict = Verdict {
             outcome: if refused { Outcome::Refused } else { Outcome::Verified },
             trust_class: Some(trust_class),
             policy_digest: self.digest,
-            not_established: not_established(&facts, &groups, expectations),
+            not_established: not_established(open, trust_class, &groups, expectations),
             claims: Some(claims(facts, expectations, now_ms)),
             groups,
         };
@@ -243,20 +244,26 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
     }
 }
 
-fn not_established(facts: &Facts, groups: &[Node], expectations: &Expectations) -> Vec<NotEstablished> {
+/// What the platform leaves `open`, between what goes for every platform.
+fn not_established(
+    mut open: Vec<NotEstablished>,
+    trust_class: TrustClass,
+    groups: &[Node],
+    expectations: &Expectations,
+) -> Vec<NotEstablished> {
     let undated = matches!(expectations.freshness, Freshness::Undated { .. });
     let unchecked =
         |code| groups.iter().any(|group| group.code == code && group.status == Status::NotChecked);
     let conditions = [
-        (facts.trust_class == TrustClass::Simulated, NotEstablished::MemoryConfidentiality),
+        (trust_class == TrustClass::Simulated, NotEstablished::MemoryConfidentiality),
         (unchecked(Code::Image), NotEstablished::LaunchMeasurement),
         (unchecked(Code::Workload), NotEstablished::Workload),
         (undated || unchecked(Code::Freshness), NotEstablished::Freshness),
         (unchecked(Code::Channel), NotEstablished::Channel),
     ];
-    let common = conditions.into_iter().filter_map(|(holds, missing)| holds.then_some(missing));
-    common
-        .chain(facts.not_established.iter().copied())
-        .chain([NotEstablished::Availability, NotEstablished::SideChannels])
-        .collect()
+    let of_platform = open.len();
+    open.extend(conditions.into_iter().filter_map(|(holds, missing)| holds.then_some(missing)));
+    open.rotate_left(of_platform);
+    open.extend([NotEstablished::Availability, NotEstablished::SideChannels]);
+    open
 }

@@ -1,5 +1,7 @@
 //! Does one value keep one rule?
 
+use std::borrow::Borrow;
+
 use casemate_crypto::hash::Sha256;
 
 use crate::policy::{Accept, BitRule, CollateralRules, Policy};
@@ -7,7 +9,7 @@ use crate::trust::{AcceptSimulated, TrustClass};
 use crate::verdict::{Code, Comparison, Node, Platform, Source, Value};
 
 /// A root of a vendor counts if the policy says so; a simulated one if the policy lists it and the caller
-/// puts up with it.
+/// puts up with it. The list has room for the other checks of a signer.
 pub(crate) fn root(
     policy: &Policy,
     vendor: &VendorRoot,
@@ -15,16 +17,17 @@ pub(crate) fn root(
     key_digest: &Sha256,
     accept_simulated: AcceptSimulated,
 ) -> Vec<Node> {
+    let mut checks = Vec::with_capacity(MOST_SIGNER_CHECKS);
     match trust_class {
         TrustClass::Real => {
             let expected = if vendor.accepted { vendor.name } else { "none" };
-            vec![equal(vendor.code, vendor.accepted, vendor.name, expected)]
+            checks.push(equal(vendor.code, vendor.accepted, vendor.name, expected));
         }
         TrustClass::Simulated => {
             let listed: Vec<Value> =
                 policy.simulated_roots.iter().map(|root| Value::from(root.as_ref())).collect();
             let accepted = accept_simulated == AcceptSimulated::Yes;
-            vec![
+            checks.extend([
                 Node::check(
                     Code::SimulatedRoot,
                     policy.simulated_roots.contains(key_digest),
@@ -41,10 +44,13 @@ pub(crate) fn root(
                     if accepted { "simulated" } else { "hardware" },
                     Source::Caller,
                 ),
-            ]
+            ]);
         }
     }
+    checks
 }
+
+const MOST_SIGNER_CHECKS: usize = 11;
 
 /// What a policy says of a vendor's own roots.
 pub(crate) struct VendorRoot {
@@ -114,19 +120,20 @@ pub(crate) fn at_least(code: Code, found: u64, minimum: u64) -> Node {
     Node::check(code, found >= minimum, found, Comparison::AtLeast, minimum, Source::Policy)
 }
 
-pub(crate) fn accepts<T: PartialEq>(
+pub(crate) fn accepts<T: Borrow<F>, F: PartialEq + ?Sized>(
     code: Code,
     rule: &Accept<T>,
-    found: &T,
-    value: impl Fn(&T) -> Value,
+    found: &F,
+    value: impl Fn(&F) -> Value,
 ) -> Node {
     match rule {
         Accept::Any => not_checked(code, value(found)),
         Accept::Only(list) => {
-            let listed: Vec<Value> = list.iter().map(&value).collect();
+            let listed: Vec<Value> =
+                list.iter().map(|accepted| value(Borrow::<F>::borrow(accepted))).collect();
             Node::check(
                 code,
-                list.contains(found),
+                list.iter().any(|accepted| Borrow::<F>::borrow(accepted) == found),
                 value(found),
                 Comparison::OneOf,
                 Value::List(listed),

@@ -19,8 +19,8 @@ pub(super) fn workload(
     let slot = &facts.workload_slot;
     let found = &slot.value;
     let (expected_digest, source) = match expected {
-        Workload::Digest { digest, source } => (Some(digest), Source::Named(source.clone())),
-        Workload::Authorised { digest, .. } => (Some(digest), Source::Named("the owner's record".to_owned())),
+        Workload::Digest { digest, source } => (Some(digest), Source::Named(source.clone().into())),
+        Workload::Authorised { digest, .. } => (Some(digest), Source::Named("the owner's record".into())),
         Workload::Unchecked => (None, Source::Caller),
     };
     let is_expected = expected_digest.is_some() && expected_digest == slot.digest.as_ref();
@@ -55,7 +55,7 @@ pub(super) fn workload(
             DigestRule::Expected => vec![Value::Word("the workload that the caller expects")],
             DigestRule::Any | DigestRule::None => Vec::new(),
         };
-        listed.extend(rules.apps.iter().map(|app| Value::Text(format!("app {}", app.short()))));
+        listed.extend(rules.apps.iter().copied().map(Value::App));
         Node::check(
             Code::AcceptedWorkload,
             by_digest || (by_app && is_expected),

@@ -9,8 +9,8 @@ use crate::appraise::rule::{self, VendorRoot, accepts, at_least, bit, denies, eq
 use crate::appraise::{Circumstances, Genuine as GenuineEvidence, Sealed};
 use crate::policy::{Accept, BlockId, IdBlockRules, Policy, SnpRules};
 use crate::verdict::{
-    Carried, Code, Comparison, Details, Facts, FreshnessSlot, Node, NotEstablished, Platform, Signer, Source,
-    Status, Value, WorkloadSlot,
+    Advice, Carried, Code, Comparison, Details, Facts, FreshnessSlot, Node, NotEstablished, Platform, Signer,
+    Source, Value, WorkloadSlot,
 };
 
 impl Sealed for Genuine {}
@@ -23,6 +23,8 @@ impl GenuineEvidence for Genuine {
             (chip_id.is_none(), NotEstablished::Chip),
             (self.revocation_list_made_ms().is_none(), NotEstablished::Revocation),
         ];
+        let mut not_established = Vec::with_capacity(NotEstablished::MOST_OF_SNP);
+        not_established.extend(open.into_iter().filter_map(|(open, what)| open.then_some(what)));
         Facts {
             platform: Platform::Snp,
             trust_class: self.trust_class(),
@@ -42,7 +44,7 @@ impl GenuineEvidence for Genuine {
                 name: "REPORT_DATA",
                 value: Carried::ReportData(report.report_data()),
             },
-            not_established: open.into_iter().filter_map(|(open, what)| open.then_some(what)).collect(),
+            not_established,
             logs: None,
             details: Details::Snp(Claims {
                 report_version: report.version().number(),
@@ -103,12 +105,11 @@ impl SnpRules {
             &genuine.signing_key(),
             |kind: &SigningKeyKind| kind.name().into(),
         ));
-        let provider = genuine.provider().map(str::to_owned);
-        checks.push(match &provider {
+        checks.push(match genuine.provider() {
             // A VCEK belongs to a chip and not to a provider.
             None => not_checked(Code::VlekProvider, Value::Nothing),
             Some(name) => {
-                accepts(Code::VlekProvider, &rules.vlek_providers, name, |name| name.clone().into())
+                accepts(Code::VlekProvider, &rules.vlek_providers, name, |name: &str| name.to_owned().into())
             }
         });
         checks.push(match (&rules.chips, genuine.chip_id()) {
@@ -156,35 +157,25 @@ impl SnpRules {
             return Node::group(Code::Firmware, vec![missing]);
         };
         let Some(floor) = rule.of(report.cpuid()) else {
-            let found = report.cpuid().map(|cpuid| cpuid.to_string());
-            let unknown = equal(Code::TcbFloor, false, found, "a processor of a known design");
+            let unknown = equal(Code::TcbFloor, false, report.cpuid(), "a processor of a known design");
             return Node::group(Code::Firmware, vec![unknown]);
         };
-        let mut checks = Vec::new();
-        if let (Some(found), Some(floor)) = (found.fmc, floor.fmc) {
-            checks.push(at_least(Code::TcbFmc, u64::from(found), u64::from(floor)));
-        }
-        for (code, found, floor) in [
-            (Code::TcbBootloader, found.bootloader, floor.bootloader),
-            (Code::TcbTee, found.tee, floor.tee),
-            (Code::TcbSnp, found.snp, floor.snp),
-            (Code::TcbMicrocode, found.microcode, floor.microcode),
-        ] {
-            checks.push(at_least(code, u64::from(found), u64::from(floor)));
-        }
-        for check in checks.iter_mut().filter(|check| check.status == Status::Failed) {
-            let design = match (check.code, report.cpuid().and_then(CpuId::silicon)) {
-                (Code::TcbMicrocode, Some(silicon)) => format!(".{silicon}"),
-                _ => String::new(),
-            };
-            check.hint = Some(format!(
-                "ask the operator to update the host firmware, or accept the risk with \
-                 `minimum_tcb.{product}.{}{design} = {}` in casemate.policy.toml",
-                check.code.label(),
-                check.found
-            ));
-        }
-        checks.push(mitigations(rule.mitigations, report));
+        let silicon = report.cpuid().and_then(CpuId::silicon);
+        let part = |part, found: u8, floor: u8| {
+            let silicon = silicon.filter(|_| part == Code::TcbMicrocode);
+            let old = Advice::OldFirmware { part, product, silicon, found };
+            Node { hint: (found < floor).then_some(old), ..at_least(part, found.into(), floor.into()) }
+        };
+        let fmc = found.fmc.zip(floor.fmc).map(|(found, floor)| part(Code::TcbFmc, found, floor));
+        let mut checks = Vec::with_capacity(6);
+        checks.extend(fmc);
+        checks.extend([
+            part(Code::TcbBootloader, found.bootloader, floor.bootloader),
+            part(Code::TcbTee, found.tee, floor.tee),
+            part(Code::TcbSnp, found.snp, floor.snp),
+            part(Code::TcbMicrocode, found.microcode, floor.microcode),
+            mitigations(rule.mitigations, report),
+        ]);
         Node::group(Code::Firmware, checks)
     }
 
@@ -203,7 +194,7 @@ impl SnpRules {
                     Vmpl::Host => Value::Word("host"),
                 },
                 Comparison::OneOf,
-                levels.clone(),
+                levels.iter().map(|level| Value::from(*level)).collect::<Vec<_>>(),
                 Source::Policy,
             ),
         };
@@ -265,8 +256,9 @@ fn mitigations(required: Option<u64>, report: &Report) -> Node {
 }
 
 fn bits_set(bits: u64) -> Value {
-    let numbers: Vec<u64> = (0..64).filter(|index| bits >> index & 1 == 1).collect();
-    if numbers.is_empty() { Value::Word("none") } else { numbers.into() }
+    let mut numbers = Vec::with_capacity(bits.count_ones() as usize);
+    numbers.extend((0..64).filter(|index| bits >> index & 1 == 1).map(Value::Number));
+    if numbers.is_empty() { Value::Word("none") } else { Value::List(numbers) }
 }
 
 /// What the ID block states that was given at launch. The firmware checked its signature; without an ID

@@ -16,7 +16,7 @@ use crate::trust::{Anchor, Roots, TrustClass};
 /// Made by [`verify`](Self::verify) only. Keep it while reports of the same chip and firmware arrive:
 /// each then costs one P-384 verification.
 pub struct AuthenticatedChain {
-    pub(super) leaf: Leaf,
+    pub(super) leaf: Arc<Leaf>,
     pub(super) key: Box<dyn PreparedP384>,
     pub(super) anchor: Anchor,
     pub(super) root_key_digest: Sha256,
@@ -191,7 +191,7 @@ impl AuthenticatedChain {
         let certificates = [root, intermediate, leaf];
         let list_end = revocation_list.as_ref().map_or(u64::MAX, RevocationList::next_update_ms);
         Ok(Self {
-            leaf: leaf_statements,
+            leaf: leaf_statements.into(),
             key,
             anchor,
             root_key_digest,

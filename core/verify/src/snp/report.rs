@@ -16,9 +16,7 @@ use crate::trust::TrustClass;
 #[derive(Debug, Clone)]
 pub struct Genuine {
     report: Report,
-    product: Product,
-    signing_key: SigningKeyKind,
-    provider: Option<String>,
+    leaf: Arc<Leaf>,
     reported_tcb: Tcb,
     chip_id: Option<ChipId>,
     trust_class: TrustClass,
@@ -109,9 +107,7 @@ impl AuthenticatedChain {
         let reported_tcb = check_tcb(&report, &self.leaf)?;
         let chip_id = check_chip(&report, &self.leaf)?;
         Ok(Genuine {
-            product,
-            signing_key: self.leaf.kind(),
-            provider: self.leaf.provider().map(str::to_owned),
+            leaf: self.leaf.clone(),
             reported_tcb,
             chip_id,
             trust_class: self.trust_class(),
@@ -131,17 +127,17 @@ impl Genuine {
 
     /// The product line.
     pub fn product(&self) -> Product {
-        self.product
+        self.leaf.product()
     }
 
     /// Which kind of key signed.
     pub fn signing_key(&self) -> SigningKeyKind {
-        self.signing_key
+        self.leaf.kind()
     }
 
     /// The cloud provider to which a VLEK was issued; `None` for a VCEK.
     pub fn provider(&self) -> Option<&str> {
-        self.provider.as_deref()
+        self.leaf.provider()
     }
 
     /// REPORTED_TCB, part by part.

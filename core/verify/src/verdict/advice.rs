@@ -1,6 +1,61 @@
 //! What can be done about it?
 
+use casemate_evidence::snp::{Product, Silicon};
+use serde::{Serialize, Serializer};
+
 use super::code::Code;
+
+/// What to do about a failed check; it becomes a sentence when it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// What goes for every check of its kind.
+    Always(&'static str),
+    /// A part of the firmware is older than the policy's floor.
+    OldFirmware {
+        /// The check of that part.
+        part: Code,
+        /// Product line, which has its own floor.
+        product: Product,
+        /// Design of the processor, where the floor of that part goes by it.
+        silicon: Option<Silicon>,
+        /// Version found.
+        found: u8,
+    },
+}
+
+impl Advice {
+    /// What goes for every check of this kind; `None` where the found value says it all.
+    pub(super) fn of(code: Code) -> Option<Self> {
+        hint(code).map(Self::Always)
+    }
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Advice::Always(sentence) => f.write_str(sentence),
+            Advice::OldFirmware { part, product, silicon, found } => {
+                write!(
+                    f,
+                    "ask the operator to update the host firmware, or accept the risk with \
+                     `minimum_tcb.{product}.{}",
+                    part.label()
+                )?;
+                if let Some(silicon) = silicon {
+                    write!(f, ".{silicon}")?;
+                }
+                write!(f, " = {found}` in casemate.policy.toml")
+            }
+        }
+    }
+}
+
+impl Serialize for Advice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// Why a failed check matters, by its advisory.
 pub(super) fn reason(code: Code) -> Option<&'static str> {

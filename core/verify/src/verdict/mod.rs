@@ -11,6 +11,7 @@ mod outline;
 mod render;
 mod value;
 
+pub use advice::Advice;
 pub(crate) use claims::Facts;
 pub use claims::{Carried, Claims, Details, FreshnessSlot, Platform, Signer, WorkloadSlot};
 pub use code::Code;
@@ -70,7 +71,7 @@ pub struct Node {
     pub source: Option<Source>,
     /// What to do, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Advice>,
     /// The checks of a group.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Node>,
@@ -227,7 +228,7 @@ impl Node {
     ) -> Self {
         let (found, expected) = (found.into(), expected.into());
         let status = if holds { Status::Ok } else { Status::Failed };
-        let hint = (!holds).then(|| advice::hint(code).map(str::to_owned)).flatten();
+        let hint = if holds { None } else { Advice::of(code) };
         Self {
             found,
             comparison: Some(comparison),
@@ -276,6 +277,9 @@ pub(crate) fn broken(code: Code, error: &dyn std::error::Error) -> Box<Node> {
 }
 
 impl NotEstablished {
+    /// As many as an SEV-SNP report can leave open at most.
+    pub(crate) const MOST_OF_SNP: usize = 9;
+
     /// The sentence part that follows "Not established:".
     pub const fn text(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@
 use casemate_canon::Short;
 use serde::Serialize;
 
-use super::advice;
+use super::advice::{self, Advice};
 use super::code::Code;
 use super::value::{Source, Value, printable};
 use super::{Claims, Node, NotEstablished, Outcome, Status, Verdict};
@@ -58,7 +58,7 @@ impl Outline {
             Outcome::Refused => ("is NOT what you expect", "REFUSED"),
             Outcome::NotGenuine => ("shows NO genuine evidence", "REFUSED"),
         };
-        let mut hints: Vec<String> = verdict.failures().filter_map(|check| check.hint.clone()).collect();
+        let mut hints: Vec<_> = verdict.failures().filter_map(|check| check.hint).collect();
         hints.dedup();
         Self {
             sentence: format!("{subject} {sentence}"),
@@ -69,7 +69,7 @@ impl Outline {
                 Outcome::Verified => verdict.not_established.iter().map(|missing| missing.text()).collect(),
                 _ => Vec::new(),
             },
-            hints,
+            hints: hints.iter().map(Advice::to_string).collect(),
         }
     }
 }
@@ -198,7 +198,7 @@ fn failure(check: &Node, claims: Option<&Claims>) -> Branch {
         }
         _ if check.found == Value::Nothing => label.to_owned(),
         // A sentence that says which check it is.
-        _ if matches!(check.found, Value::Text(_)) => check.found.to_string(),
+        _ if matches!(check.found, Value::Text(_) | Value::Lease(_)) => check.found.to_string(),
         _ => format!("{label}: {}", check.found),
     };
     let notes = advice::reason(check.code).map(str::to_owned).into_iter().collect();

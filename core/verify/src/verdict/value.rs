@@ -1,10 +1,14 @@
 //! What does a check compare, and who says what is right?
 
+use std::borrow::Cow;
+
 use casemate_canon::Short;
+use casemate_evidence::snp::CpuId;
+use casemate_record::{AppId, LeaseFault};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-/// Something found or expected. JSON shows it whole; text shortens bytes.
+/// Something found or expected, which becomes text when it is shown. JSON shows it whole; text shortens bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
@@ -20,6 +24,12 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// A register by its number, and its value if it has one.
     Register(u8, Option<Vec<u8>>),
+    /// A processor, as its report names it.
+    Processor(CpuId),
+    /// An app.
+    App(AppId),
+    /// Why leases do not count.
+    Lease(LeaseFault),
     /// Several.
     List(Vec<Value>),
 }
@@ -54,7 +64,7 @@ pub enum Source {
     /// Whoever asked for the appraisal.
     Caller,
     /// A reference value or computation, by its name.
-    Named(String),
+    Named(Cow<'static, str>),
 }
 
 impl Value {
@@ -74,6 +84,9 @@ impl std::fmt::Display for Value {
             Value::Bytes(bytes) => write!(f, "{}", Short::new(bytes)),
             Value::Register(index, Some(bytes)) => write!(f, "{index} = {}", Short::new(bytes)),
             Value::Register(index, None) => write!(f, "{index}, without a value"),
+            Value::Processor(cpuid) => write!(f, "{cpuid}"),
+            Value::App(app_id) => write!(f, "app {}", app_id.short()),
+            Value::Lease(fault) => write!(f, "{fault}"),
             Value::List(list) => {
                 for (index, value) in list.iter().enumerate() {
                     if index > 0 {
@@ -115,6 +128,7 @@ impl Serialize for Value {
                 object.serialize_field("value", &bytes.as_ref().map(hex::encode))?;
                 object.end()
             }
+            Value::Processor(_) | Value::App(_) | Value::Lease(_) => serializer.collect_str(self),
             Value::List(list) => list.serialize(serializer),
         }
     }
@@ -172,6 +186,12 @@ impl From<String> for Value {
 impl From<&[u8]> for Value {
     fn from(bytes: &[u8]) -> Self {
         Value::Bytes(bytes.to_vec())
+    }
+}
+
+impl From<CpuId> for Value {
+    fn from(cpuid: CpuId) -> Self {
+        Value::Processor(cpuid)
     }
 }
 
