@@ -5,7 +5,7 @@ export CASEMATE_VECTORS ?= $(abspath ../shared/vectors)
 export CASEMATE_IMAGE ?= $(abspath target/image)
 export CASEMATE_BOOT_FILES ?= $(abspath target/boot-files)
 
-.PHONY: help demo test guest-files web client-tests check fast-test bench fuzz
+.PHONY: help demo test guest-files web client-tests check fast-test bench bench-guests fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -39,6 +39,7 @@ web: ## build the verifier for browsers and JavaScript: target/web/index.html, c
 client-tests: web
 	$(CARGO) build --workspace --examples
 	node --test client/js/test/*.test.mjs client/web/test/*.test.mjs
+	$(CARGO) test --package casemate-bench --test comparisons -- --ignored
 	scripts/test-python
 
 check: ## formatting and lints only
@@ -50,15 +51,23 @@ fast-test: ## everything that boots no guest
 
 # Boots run the programs that `make demo` runs; what is measured by itself is optimised as a release is.
 # BENCH takes arguments: `make bench BENCH='verify --json'`, `make bench BENCH='--rounds 3'`.
+BENCH_ASKED = $(or $(filter verify browser release boot,$(BENCH)),all)
+BENCH_WEB = $(filter browser all,$(BENCH_ASKED))
+BENCH_GUESTS = $(filter release boot all,$(BENCH_ASKED))
+BENCH_FLAGS = --quiet --package casemate-bench --package casemate-kms --features casemate-bench/dcap-qvl
 bench: ## measure, side by side with what a user would have instead
-	@scripts/install-packages demo
+	@scripts/install-packages $(if $(BENCH_WEB),test,demo)
+	@$(if $(BENCH_WEB),$(MAKE) --no-print-directory web)
+	@$(if $(BENCH_GUESTS),$(MAKE) --no-print-directory bench-guests)
+	@$(CARGO) build $(BENCH_FLAGS) --release --bins --benches
+	@CASEMATE_ACCEL=tcg CASEMATE_LOG=error CASEMATE_PROGRAMS=$(abspath target/debug) \
+	  $(CARGO) bench $(BENCH_FLAGS) --bench measure -- $(BENCH)
+
+bench-guests:
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/casemate-image-build --output target/image --advisory >/dev/null
 	@test -d examples/hello/images || examples/hello/images.sh >/dev/null
 	@bench/guest/fetch-busybox.sh target/bench/busybox
-	@$(CARGO) build --quiet --release --package casemate-bench --package casemate-kms --bins --benches
-	@CASEMATE_ACCEL=tcg CASEMATE_LOG=error CASEMATE_PROGRAMS=$(abspath target/debug) \
-	  $(CARGO) bench --quiet --package casemate-bench --package casemate-kms --bench measure -- $(BENCH)
 
 # FUZZ_SECONDS is for each target, FUZZ_TARGETS names some of them: `make fuzz FUZZ_TARGETS='bundle policy'`.
 fuzz: ## run each fuzz target for a minute, beginning with recorded evidence; ask dcap-qvl about quotes

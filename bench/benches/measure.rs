@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use casemate_bench::{
-    boot,
+    boot, browser,
     evidence::Evidence,
     machine::Facts,
+    quote,
+    quote_evidence::QuoteEvidence,
     release,
     table::{Results, Section},
     verify,
@@ -26,7 +28,7 @@ struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Turns per comparison, instead of 101 for `verify`, 51 for `release` and 7 for `boot`.
+    /// Turns per comparison, instead of 101 for `verify`, 21 for `browser`, 51 for `release` and 7 for `boot`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Given by `cargo bench`; changes nothing.
@@ -36,8 +38,10 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Question {
-    /// Verification of an SNP report.
+    /// Verification of an SNP report and of a TDX quote.
     Verify,
+    /// Verification of both in headless Chromium.
+    Browser,
     /// Release of keys at a seat.
     Release,
     /// Boots of guests.
@@ -48,24 +52,28 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let asked = |question| arguments.questions.is_empty() || arguments.questions.contains(&question);
     let rounds = |usual: u16| usize::from(arguments.rounds.unwrap_or(usual));
-    let image = casemate_tests::boot::image();
     let machine = Facts::here();
     let mut sections = Vec::new();
     if asked(Question::Verify) {
         eprintln!("Verifying");
         sections.push(verify::measure(&Evidence::find(), rounds(101)));
+        sections.push(quote::measure(&QuoteEvidence::find(), rounds(101)));
+    }
+    if asked(Question::Browser) {
+        eprintln!("Verifying in a browser");
+        sections.push(browser::measure(&Evidence::find(), &QuoteEvidence::find(), rounds(21)));
     }
     if asked(Question::Release) {
         eprintln!("Releasing keys");
-        sections.push(match &image {
-            Some(image) => release::measure(image, rounds(51)),
+        sections.push(match casemate_tests::boot::image() {
+            Some(image) => release::measure(&image, rounds(51)),
             None => Section::unanswered(release::TITLE, NO_IMAGE),
         });
     }
     if asked(Question::Boot) {
         eprintln!("Booting guests");
-        sections.push(match &image {
-            Some(image) => boot::measure(image, rounds(7)),
+        sections.push(match casemate_tests::boot::image() {
+            Some(image) => boot::measure(&image, rounds(7)),
             None => Section::unanswered(boot::TITLE, NO_IMAGE),
         });
     }

@@ -4,7 +4,7 @@
 //! are AMD's, RSA of 4096 bits. Otherwise one made on the spot, whose issuing keys have 2048 bits.
 
 #[path = "../../core/verify/tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::{fs, path::Path};
 
@@ -32,6 +32,8 @@ pub struct Evidence {
     pub now_ms: u64,
     /// The example policy, with the simulated root if there is one.
     pub policy: Policy,
+    /// The same, as a file holds it.
+    pub policy_text: String,
     /// What the report says, as the caller's expectation.
     pub expectations: Expectations,
     /// Whether the root is simulated.
@@ -51,7 +53,7 @@ impl Evidence {
     pub fn simulated() -> Self {
         let tee = Tee::new(Product::Genoa);
         let report = tee.sign_report().as_bytes().to_vec();
-        let policy = Policy::parse(&Policy::example(&[tee.root_digest()])).expect("the example policy");
+        let policy = Policy::example(&[tee.root_digest()]);
         let name = "simulated: report v3 of Genoa, issuing keys of 2048 bits".to_owned();
         Self::new(name, report, &tee.endorsements(), policy, NOW_MS, AcceptSimulated::Yes)
     }
@@ -91,10 +93,11 @@ impl Evidence {
         name: String,
         report: Vec<u8>,
         endorsements: &Endorsements,
-        policy: Policy,
+        policy_text: String,
         now_ms: u64,
         accept_simulated: AcceptSimulated,
     ) -> Self {
+        let policy = Policy::parse(&policy_text).expect("the example policy");
         let parsed = Report::parse(&report).expect("a report");
         let expectations = Expectations {
             freshness: Freshness::Challenge { report_data: parsed.report_data(), made_ms: now_ms },
@@ -112,7 +115,7 @@ impl Evidence {
         let der = |certificate: &Certificate| certificate.as_der().to_vec();
         let certificates =
             [der(&endorsements.leaf), der(&endorsements.intermediate), der(&endorsements.root)];
-        Evidence { name, report, certificates, now_ms, policy, expectations, accept_simulated }
+        Evidence { name, report, certificates, now_ms, policy, policy_text, expectations, accept_simulated }
     }
 }
 
@@ -151,7 +154,7 @@ fn read(folder: &Path) -> Option<Evidence> {
     let endorsements = Endorsements::parse_with_pem_chain(&leaf, &chain).ok()?;
     let certificates = [&endorsements.leaf, &endorsements.intermediate, &endorsements.root];
     let now_ms = certificates.iter().map(|certificate| certificate.not_before_ms()).max()? + HOUR_MS;
-    let policy = Policy::parse(&with_old_firmware(&Policy::example(&[]))).expect("the example policy");
+    let policy = with_old_firmware(&Policy::example(&[]));
     let product = Leaf::read(&endorsements.leaf).ok()?.product();
     let name = format!(
         "recorded evidence {}: report v{} of {product}",

@@ -15,9 +15,14 @@
 //! It asserts nothing about time: a missed promise is printed, not failed.
 
 pub mod boot;
+pub mod browser;
+#[cfg(feature = "dcap-qvl")]
+pub mod dcap_qvl;
 pub mod evidence;
 pub mod guest;
 pub mod machine;
+pub mod quote;
+pub mod quote_evidence;
 pub mod release;
 pub mod sample;
 pub mod seat;

@@ -162,9 +162,10 @@ impl Row {
         };
         let promise = match (self.promise, self.kept) {
             (Some(promise), Some(kept)) => {
+                let show = |bound| if self.ratio.is_some() { plain(bound) } else { self.unit.show(bound) };
                 let bound = match promise {
-                    Promise::AtMost(bound) => format!("<= {}", plain(bound)),
-                    Promise::AtLeast(bound) => format!(">= {}", plain(bound)),
+                    Promise::AtMost(bound) => format!("<= {}", show(bound)),
+                    Promise::AtLeast(bound) => format!(">= {}", show(bound)),
                 };
                 format!("{bound} {}", if kept { "kept" } else { "MISSED" })
             }

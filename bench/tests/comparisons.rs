@@ -1,8 +1,11 @@
 //! Does every comparison still run? Nothing here looks at how long it takes.
 
 use casemate_bench::{
+    browser,
     evidence::Evidence,
     machine::Facts,
+    quote,
+    quote_evidence::QuoteEvidence,
     release,
     table::{Results, Section},
     verify,
@@ -12,6 +15,29 @@ use casemate_bench::{
 fn verification_is_compared() {
     for evidence in [Evidence::simulated(), Evidence::find()] {
         complete(verify::measure(&evidence, 2), 10);
+    }
+}
+
+/// Without the feature, the table says that the other side is missing.
+#[test]
+fn verification_of_quotes_is_compared() {
+    let with_theirs = cfg!(feature = "dcap-qvl");
+    for evidence in [QuoteEvidence::simulated(), QuoteEvidence::find()] {
+        let section = quote::measure(&evidence, 2);
+        assert_eq!(section.not_measured.is_empty(), with_theirs, "{:?}", section.not_measured);
+        complete(section, if with_theirs { 10 } else { 3 });
+    }
+}
+
+#[test]
+#[ignore = "needs what `make web` builds; `make client-tests` runs it"]
+fn verification_in_a_browser_is_compared() {
+    for (report, quote) in
+        [(Evidence::simulated(), QuoteEvidence::simulated()), (Evidence::find(), QuoteEvidence::find())]
+    {
+        let section = browser::measure(&report, &quote, 2);
+        assert_eq!(section.not_measured, Vec::<String>::new());
+        complete(section, 6);
     }
 }
 
