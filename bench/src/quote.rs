@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use casemate_crypto::{AwsLc, Provider, RustCrypto};
+use casemate_crypto::{AwsLc, Provider};
 use casemate_evidence::intel::Quote;
 use casemate_verify::{
     intel::{AuthenticatedCollateral, Collateral},
@@ -48,6 +48,8 @@ pub fn measure(evidence: &QuoteEvidence, rounds: usize) -> Section {
 
 #[cfg(feature = "dcap-qvl")]
 fn compare(evidence: &QuoteEvidence, ours: &Ours<'_>, rounds: usize) -> (Vec<Row>, Vec<String>) {
+    use casemate_crypto::RustCrypto;
+
     use crate::dcap_qvl::{RING, RUST_CRYPTO, Ring, Rust, Theirs};
 
     let portable = Ours::new(evidence, &RustCrypto);
