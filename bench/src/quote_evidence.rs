@@ -50,7 +50,11 @@ impl QuoteEvidence {
     /// # Panics
     /// If the test platform makes no good quote.
     pub fn simulated() -> Self {
-        let machine = Machine::tdx();
+        let mut machine = Machine::tdx();
+        // RFC 5280 §5.2.3 asks for a number, and `dcap-qvl` reads no list without one.
+        for list in [&mut machine.root_list, &mut machine.pck_list] {
+            list.number = Some(1);
+        }
         let policy = Policy::example(&[machine.root_digest()]);
         let name = "simulated: TDX quote v5".to_owned();
         let collateral = to_json(&machine.collateral());

@@ -75,6 +75,11 @@ pub(crate) fn sign_revocation_list(
         issuer: name.parse()?,
         this_update: Time::try_from(yesterday)?,
         next_update: Time::try_from(yesterday + DAY * days)?,
+        extensions: vec![Extension {
+            extn_id: CRL_NUMBER,
+            critical: false,
+            extn_value: OctetString::new(Uint::new(&[1])?.to_der()?)?,
+        }],
     };
     let signature = issuer.sign(&tbs.to_der()?)?;
     Ok(CertificateList { tbs, algorithm, signature }.to_der()?)
@@ -186,6 +191,8 @@ struct TbsCertList {
     issuer: Name,
     this_update: Time,
     next_update: Time,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    extensions: Vec<Extension>,
 }
 
 /// RFC 5280 §5.1: `CertificateList`.
@@ -207,6 +214,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+
+/// RFC 5280 §5.2.3, without which other verifiers do not read a list.
+const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 
 /// `AlgorithmIdentifier` of id-RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes
 /// (RFC 4055 §3.1), as in AMD's certificates.
