@@ -14,7 +14,7 @@ use casemate_verify::{
     AcceptSimulated, Channel, Expectations, Freshness, NotEstablished, Outcome, Policy, Verdict, Verifier,
     Workload,
 };
-use cloud::{failures, p256_key, p256_spki};
+use cloud::{Rule, each_rule_is_broken_by_its_row, failures, p256_key, p256_spki};
 use recorded::{Vector, root};
 use support::NOW_MS;
 use support::intel::Machine;
@@ -182,62 +182,74 @@ fn parts_of_two_machines_are_refused_each_by_its_own_code() {
     assert_eq!(with(&|vm| vm.hcl[32 + 0x90] ^= 1), ["snp.report_signature"]);
 }
 
-/// The header and what is around the report, byte by byte; each field of it is named.
+/// Header, report and what is around them: a row per field, in their order and without a gap, so that no byte of it is
+/// without a row.
 #[test]
 fn each_field_of_azures_report_has_its_own_refusal() {
     let Some(vm) = genoa() else { return };
-    let rows: &[(&str, usize, &str)] = &[
-        ("signature", 0, "azure.report_format"),
-        ("version", 4, "azure.report_format"),
-        ("report_size", 8, "azure.report_format"),
-        ("request_type", 12, "azure.report_format"),
-        ("status", 16, "azure.report_format"),
-        ("reserved", 20, "azure.report_format"),
-        ("tee_report", 32 + 0x2A0, "snp.report_signature"),
-        ("data_size", 1216, "azure.report_format"),
-        ("data_version", 1220, "azure.report_format"),
-        ("report_type", 1224, "azure.report_format"),
-        ("hash_type", 1228, "azure.binding"),
-        ("variable_data_size", 1232, "azure.report_format"),
-        ("runtime_data", 1236, "azure.binding"),
-    ];
-    for (field, offset, expected) in rows {
-        let mut changed = vm.clone();
+    let used = HclReport::parse(&vm.hcl).expect("a report").report_size as usize;
+    // Name, length, which byte is changed by what, and what is refused.
+    let rows: [(&str, usize, usize, u8, &str); 14] = [
+        ("signature", 4, 0, 0x40, "azure.report_format"),
+        ("version", 4, 0, 0x40, "azure.report_format"),
+        ("report_size", 4, 0, 0x40, "azure.report_format"),
+        ("request_type", 4, 0, 0x40, "azure.report_format"),
+        ("status", 4, 0, 0x40, "azure.report_format"),
+        ("reserved", 12, 11, 0x40, "azure.report_format"),
+        ("tee_report", 1184, 0x2A0, 0x40, "snp.report_signature"),
+        ("data_size", 4, 0, 0x40, "azure.report_format"),
+        ("data_version", 4, 0, 0x40, "azure.report_format"),
+        ("report_type", 4, 0, 0x40, "azure.report_format"),
         // 1 is SHA-256; 3, SHA-512, is defined as well.
-        changed.hcl[*offset] ^= if *field == "hash_type" { 2 } else { 0x40 };
-        assert_eq!(changed.judge(), [*expected], "{field}");
+        ("hash_type", 4, 0, 2, "azure.binding"),
+        ("variable_data_size", 4, 0, 0x40, "azure.report_format"),
+        ("runtime_data", used - 1236, 0, 0x40, "azure.binding"),
+        ("padding", vm.hcl.len() - used, 0, 0x40, "azure.report_format"),
+    ];
+    let mut start = 0;
+    for (field, len, at, change, expected) in rows {
+        let mut changed = vm.clone();
+        changed.hcl[start + at] ^= change;
+        assert_eq!(changed.judge(), [expected], "{field}");
+        start += len;
     }
+    assert_eq!(start, vm.hcl.len(), "bytes without a row");
 }
 
 #[test]
 fn each_rule_refuses_what_it_speaks_of() {
     let Some(vm) = genoa() else { return };
+    let other = format!("[\"{}\"]", "09".repeat(48));
+    let rows: [Rule<'_>; 5] = [
+        ("azure.paravisors", other.clone(), &["policy.azure.paravisors"]),
+        ("azure.secure_boot", "\"forbidden\"".to_owned(), &["policy.azure.secure_boot"]),
+        ("azure.console", "\"forbidden\"".to_owned(), &["policy.azure.console"]),
+        ("azure.vms", "[\"other\"]".to_owned(), &["policy.azure.vms"]),
+        ("azure.quote", "\"required\"".to_owned(), &["policy.azure.quote"]),
+    ];
+    let without_quote = || vec![Item::AzureReport(vm.hcl.clone().into()), vm.certificates.clone()];
+    each_rule_is_broken_by_its_row(&lenient(), &["azure"], &rows, |rule, policy| {
+        let items = if rule == Some("azure.quote") { without_quote() } else { vm.items() };
+        failures(&judge(policy, items, vm.now_ms))
+    });
+    // Rules of the TPM and of images hold for what is in an Azure VM as well.
     let with = |from: &str, to: &str| {
         let text = lenient();
         assert!(text.contains(from), "{from}");
         failures(&judge(&text.replace(from, to), vm.items(), vm.now_ms))
     };
-    assert_eq!(
-        with("secure_boot = \"required\"", "secure_boot = \"forbidden\""),
-        ["policy.azure.secure_boot"]
-    );
-    assert_eq!(with("console = \"any\"", "console = \"forbidden\""), ["policy.azure.console"]);
-    assert_eq!(with("vms = \"any\"", "vms = [\"other\"]"), ["policy.azure.vms"]);
-    let other = "09".repeat(48);
-    assert_eq!(
-        with("paravisors = \"any\"", &format!("paravisors = [\"{other}\"]")),
-        ["policy.azure.paravisors"]
-    );
     let pcr = format!("[tpm.pcrs]\n7 = [\"{}\"]", "09".repeat(32));
     assert_eq!(with("[tpm.pcrs]", &pcr), ["policy.tpm.pcrs"]);
     assert_eq!(
-        with("measurements = \"any\"", &format!("measurements = [\"{other}\"]")),
+        with("measurements = \"any\"", &format!("measurements = {other}")),
         ["policy.image.measurements"]
     );
+}
 
+#[test]
+fn what_no_rule_speaks_of_is_refused_or_said_to_be_open() {
+    let Some(vm) = genoa() else { return };
     let without_quote = vec![Item::AzureReport(vm.hcl.clone().into()), vm.certificates.clone()];
-    let found = judge(&lenient(), without_quote.clone(), vm.now_ms);
-    assert_eq!(failures(&found), ["policy.azure.quote"]);
     let text = lenient().replace("quote = \"required\"", "quote = \"any\"");
     let found = judge(&text, without_quote, vm.now_ms);
     assert_eq!(found.outcome(), Outcome::Verified);

@@ -11,7 +11,7 @@ use casemate_evidence::bundle::{Item, TpmKey, TpmQuote};
 use casemate_evidence::eventlog::EventLog;
 use casemate_evidence::ima::Entry;
 use casemate_verify::{NotEstablished, Outcome, Verdict};
-use cloud::{Tpm, failures, policy, verdict};
+use cloud::{NO_POLICY, Rule, Tpm, each_rule_is_broken_by_its_row, failures, policy, verdict};
 use recorded::{Vector, root};
 use support::intel::Machine;
 
@@ -140,24 +140,24 @@ fn each_rule_of_events_refuses_what_it_speaks_of() {
         let digests = events.filter_map(|event| event.digest(HashAlgorithm::Sha256));
         digests.map(|digest| format!("\"{}\"", recorded::hex_text(digest))).collect()
     };
-    let judge = |from: &str, to: &str| {
-        let text = text.clone() + &EVENTS.replace(from, to);
-        without_freshness(&with_log(&text, &items, log.clone()))
-    };
     let listed = of_register(4);
-    let all = format!("[events.digests]\n4 = [{}]", listed.join(", "));
-    assert_eq!(judge("[events.digests]", &all), [""; 0]);
-    let fewer = format!("[events.digests]\n4 = [{}]", listed[..1].join(", "));
-    assert_eq!(judge("[events.digests]", &fewer), ["policy.events.digests"]);
-    let unknown = format!("[events.digests]\n20 = [{}]", listed[..1].join(", "));
-    assert_eq!(judge("[events.digests]", &unknown), ["policy.events.digests"]);
-    assert_eq!(judge("\"7\"]", "\"20\"]"), ["policy.events.explained"]);
-    let on = judge("secure_boot = \"any\"", "secure_boot = \"required\"");
-    let off = judge("secure_boot = \"any\"", "secure_boot = \"forbidden\"");
-    assert!(
-        [&on, &off].iter().any(|found| **found == ["policy.events.secure_boot"]),
-        "at most one of both holds: {on:?} {off:?}"
-    );
+    let list = |digests: &[String]| format!("[{}]", digests.join(", "));
+    let policy = text.clone()
+        + &EVENTS.replace("[events.digests]", &format!("[events.digests]\n4 = {}", list(&listed)));
+    let judge = |policy: &str| without_freshness(&with_log(policy, &items, log.clone()));
+    // Whichever the recorded machine has: the other is asked of it.
+    let required = policy.replace("secure_boot = \"any\"", "secure_boot = \"required\"");
+    let other = if judge(&required).is_empty() { "\"forbidden\"" } else { "\"required\"" };
+    let rows: [Rule<'_>; 4] = [
+        ("events.explained", "[\"20\"]".to_owned(), &["policy.events.explained"]),
+        ("events.secure_boot", other.to_owned(), &["policy.events.secure_boot"]),
+        ("events.digests.4", list(&listed[..1]), &["policy.events.digests"]),
+        ("events.digests.others", "\"none\"".to_owned(), &[NO_POLICY]),
+    ];
+    each_rule_is_broken_by_its_row(&policy, &["events"], &rows, |_, policy| judge(policy));
+    let unknown =
+        text + &EVENTS.replace("[events.digests]", &format!("[events.digests]\n20 = {}", list(&listed[..1])));
+    assert_eq!(judge(&unknown), ["policy.events.digests"], "a register of which nothing is known");
 }
 
 /// A recorded CCEL beside a simulated quote with the registers to which it replays.
@@ -200,7 +200,11 @@ fn list(files: &[(&str, [u8; 32])]) -> (Vec<u8>, Vec<Entry>) {
     for (path, digest) in files {
         let line = |hash: &str| format!("10 {hash} ima-ng sha256:{} {path}", recorded::hex_text(digest));
         let draft = Entry::parse_ascii(line(&"ab".repeat(20)).as_bytes()).expect("an entry");
-        let hash = recorded::hex_text(draft.template_digest(HashAlgorithm::Sha1).as_bytes());
+        // A violation: the kernel lists zeros.
+        let hash = match digest {
+            [0, ..] => "00".repeat(20),
+            _ => recorded::hex_text(draft.template_digest(HashAlgorithm::Sha1).as_bytes()),
+        };
         entries.push(Entry::parse_ascii(line(&hash).as_bytes()).expect("an entry"));
         text += &(line(&hash) + "\n");
     }
@@ -211,58 +215,106 @@ fn list(files: &[(&str, [u8; 32])]) -> (Vec<u8>, Vec<Entry>) {
 fn register(entries: &[Entry]) -> [u8; 32] {
     let mut value = Digest::filled(HashAlgorithm::Sha256, 0);
     for entry in entries {
-        value = value.extend(entry.template_digest(HashAlgorithm::Sha256).as_bytes());
+        value = match entry.is_violation() {
+            true => value.extend(&[0xFF; 32]),
+            false => value.extend(entry.template_digest(HashAlgorithm::Sha256).as_bytes()),
+        };
     }
     value.as_bytes().try_into().expect("SHA-256")
 }
 
-#[test]
-fn a_list_of_the_kernel_is_judged_by_keylimes_policy() {
-    let boot: Vec<(u8, [u8; 32])> = (0..10).map(|index| (index, [index + 1; 32])).collect();
-    let values: Vec<u8> = boot.iter().flat_map(|(_, value)| *value).collect();
-    let aggregate = *sha256(&values).as_bytes();
-    let files = [("boot_aggregate", aggregate), ("/usr/bin/good", [5; 32])];
-    let runtime = format!(
-        r#"{{"meta": {{"version": 1}}, "release": 0, "digests": {{"/usr/bin/good": ["{}"]}}, "excludes": [],
-        "keyrings": {{}}, "ima": {{"ignored_keyrings": [], "log_hash_alg": "sha1", "dm_policy": null}},
-        "ima-buf": {{}}, "verification-keys": ""}}"#,
-        "05".repeat(32)
-    );
-    let judge = |files: &[(&str, [u8; 32])], quoted: &[(&str, [u8; 32])], rules: &str| {
-        let (text, _) = list(files);
-        let (_, entries) = list(quoted);
-        let mut pcrs = boot.clone();
-        pcrs.push((10, register(&entries)));
-        let tpm = Tpm::quoting(&pcrs);
-        let key = tpm.key_digest().to_string();
-        let policy = policy(&(TPM.replace("@KEY@", &key) + rules), &[]);
-        let items =
-            vec![Item::TpmQuote(tpm.quote()), Item::TpmKey(tpm.key_item()), Item::ImaList(text.into())];
-        failures(&verdict(&policy, items))
-    };
-    let rules = IMA.replace("@RUNTIME@", &runtime);
-    assert_eq!(judge(&files, &files, &rules), [""; 0]);
-    // A file that the policy does not list, and one with other content.
-    let stranger = [files[0], files[1], ("/usr/bin/other", [6; 32])];
-    assert_eq!(judge(&stranger, &stranger, &rules), ["policy.ima.runtime_policy"]);
-    let other = [files[0], ("/usr/bin/good", [6; 32])];
-    assert_eq!(judge(&other, &other, &rules), ["policy.ima.runtime_policy"]);
-    // What follows the quoted entries is not vouched for yet, and not judged.
-    assert_eq!(judge(&stranger, &files, &rules), [""; 0]);
-    // Another list than the quoted one, and one of another boot.
-    assert_eq!(judge(&other, &files, &rules), ["ima.list"]);
-    let elsewhere = [("boot_aggregate", [9; 32]), files[1]];
-    assert_eq!(judge(&elsewhere, &elsewhere, &rules), ["policy.ima.boot_aggregate"]);
-    let any = IMA.replace("'''@RUNTIME@'''", "\"any\"");
-    assert_eq!(judge(&stranger, &stranger, &any), [""; 0]);
-    assert_eq!(judge(&files, &files, ""), ["policy.ima"]);
+/// A TPM that quotes a boot and a list of the kernel, and what somebody hands over of it.
+struct Kernel {
+    boot: Vec<(u8, [u8; 32])>,
+    aggregate: (&'static str, [u8; 32]),
+    rules: String,
+}
+
+impl Kernel {
+    /// Good files are those of Keylime's policy: `/usr/bin/good` with one content; below `/tmp` whatever there is.
+    fn new() -> Self {
+        let boot: Vec<(u8, [u8; 32])> = (0..10).map(|index| (index, [index + 1; 32])).collect();
+        let values: Vec<u8> = boot.iter().flat_map(|(_, value)| *value).collect();
+        let runtime = format!(
+            r#"{{"meta": {{"version": 1}}, "release": 0, "digests": {{"/usr/bin/good": ["{}"]}}, "excludes": ["/tmp/.*"],
+            "keyrings": {{}}, "ima": {{"ignored_keyrings": [], "log_hash_alg": "sha1", "dm_policy": null}},
+            "ima-buf": {{}}, "verification-keys": ""}}"#,
+            "05".repeat(32)
+        );
+        let aggregate = ("boot_aggregate", *sha256(&values).as_bytes());
+        Self { boot, aggregate, rules: IMA.replace("@RUNTIME@", &runtime) }
+    }
+
+    /// The TPM after it measured these files; the same key each time.
+    fn tpm(&self, quoted: &[(&str, [u8; 32])]) -> Tpm {
+        let mut pcrs = self.boot.clone();
+        pcrs.push((10, register(&list(quoted).1)));
+        Tpm::quoting(&pcrs)
+    }
+
+    fn policy(&self, rules: &str) -> String {
+        let key = self.tpm(&[]).key_digest().to_string();
+        policy(&(TPM.replace("@KEY@", &key) + rules), &[])
+    }
+
+    fn judge(
+        &self,
+        policy: &str,
+        files: Option<&[(&str, [u8; 32])]>,
+        quoted: &[(&str, [u8; 32])],
+    ) -> Vec<&'static str> {
+        let tpm = self.tpm(quoted);
+        let mut items = vec![Item::TpmQuote(tpm.quote()), Item::TpmKey(tpm.key_item())];
+        items.extend(files.map(|files| Item::ImaList(list(files).0.into())));
+        failures(&verdict(policy, items))
+    }
 }
 
 #[test]
-fn a_list_that_is_asked_for_must_come_along() {
-    let tpm = Tpm::new();
-    let rules =
-        TPM.replace("@KEY@", &tpm.key_digest().to_string()) + &IMA.replace("'''@RUNTIME@'''", "\"any\"");
-    let items = vec![Item::TpmQuote(tpm.quote()), Item::TpmKey(tpm.key_item())];
-    assert_eq!(failures(&verdict(&policy(&rules, &[]), items)), ["policy.ima.list"]);
+fn each_rule_of_ima_refuses_what_it_speaks_of() {
+    let kernel = Kernel::new();
+    let good = [kernel.aggregate, ("/usr/bin/good", [5; 32])];
+    let elsewhere = [("boot_aggregate", [9; 32]), good[1]];
+    let busy = [good[0], good[1], ("/tmp/busy", [0; 32])];
+    let stranger = [good[0], good[1], ("/usr/bin/other", [6; 32])];
+    let as_it_is = |rule: &str| {
+        let file: toml::Table = kernel.policy(&kernel.rules).parse().expect("TOML");
+        file["ima"][rule].to_string()
+    };
+    // The rules stay as they are, and the evidence breaks them.
+    let rows: [Rule<'_>; 4] = [
+        ("ima.list", as_it_is("list"), &["policy.ima.list"]),
+        ("ima.boot_aggregate", as_it_is("boot_aggregate"), &["policy.ima.boot_aggregate"]),
+        ("ima.violations", as_it_is("violations"), &["policy.ima.violations"]),
+        ("ima.runtime_policy", as_it_is("runtime_policy"), &["policy.ima.runtime_policy"]),
+    ];
+    each_rule_is_broken_by_its_row(
+        &kernel.policy(&kernel.rules),
+        &["ima"],
+        &rows,
+        |rule, policy| match rule {
+            Some("ima.list") => kernel.judge(policy, None, &good),
+            Some("ima.boot_aggregate") => kernel.judge(policy, Some(&elsewhere), &elsewhere),
+            Some("ima.violations") => kernel.judge(policy, Some(&busy), &busy),
+            Some("ima.runtime_policy") => kernel.judge(policy, Some(&stranger), &stranger),
+            _ => kernel.judge(policy, Some(&good), &good),
+        },
+    );
+}
+
+#[test]
+fn a_list_of_the_kernel_is_judged_as_far_as_it_is_quoted() {
+    let kernel = Kernel::new();
+    let policy = kernel.policy(&kernel.rules);
+    let good = [kernel.aggregate, ("/usr/bin/good", [5; 32])];
+    let stranger = [good[0], good[1], ("/usr/bin/other", [6; 32])];
+    let other = [good[0], ("/usr/bin/good", [6; 32])];
+    // Another content, and another list than the quoted one.
+    assert_eq!(kernel.judge(&policy, Some(&other), &other), ["policy.ima.runtime_policy"]);
+    assert_eq!(kernel.judge(&policy, Some(&other), &good), ["ima.list"]);
+    // What follows the quoted entries is not vouched for yet, and not judged.
+    assert_eq!(kernel.judge(&policy, Some(&stranger), &good), [""; 0]);
+    let any = kernel.policy(&IMA.replace("'''@RUNTIME@'''", "\"any\""));
+    assert_eq!(kernel.judge(&any, Some(&stranger), &stranger), [""; 0]);
+    assert_eq!(kernel.judge(&kernel.policy(""), Some(&good), &good), ["policy.ima"]);
 }

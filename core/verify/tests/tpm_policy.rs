@@ -7,9 +7,11 @@ mod support;
 
 use casemate_crypto::hash::sha256;
 use casemate_evidence::bundle::{Item, TpmKey, TpmPcr, TpmQuote};
+use casemate_evidence::gcp::{Instance, SecurityProperties};
 use casemate_verify::{NotEstablished, Outcome};
 use cloud::{
-    Cert, GCE_INSTANCE_ID, Tpm, failures, gce_instance, join, p256_key, p256_spki, policy, set, verdict,
+    Cert, GCE_INSTANCE_ID, NO_POLICY, Rule, Tpm, each_rule_is_broken_by_its_row, failures, gce_instance,
+    join, p256_key, p256_spki, policy, set, verdict,
 };
 use support::NOW_MS;
 
@@ -166,17 +168,40 @@ fn a_key_that_is_no_attestation_key_is_refused_even_if_enrolled() {
 #[test]
 fn each_rule_refuses_what_it_speaks_of() {
     let tpm = Tpm::new();
+    let other = "09".repeat(32);
+    let listed = format!("[\"{other}\"]");
+    let rows: [Rule<'_>; 7] = [
+        ("tpm.roots", listed.clone(), &["chain.root"]),
+        ("tpm.keys", listed.clone(), &["tpm.key_enrolled"]),
+        ("tpm.bank", "\"sha384\"".to_owned(), &[NO_POLICY]), // the value listed for PCR 7 has another length
+        ("tpm.safe_clock", "\"forbidden\"".to_owned(), &["policy.tpm.safe_clock"]),
+        ("tpm.firmware_versions", "[\"2020031200120004\"]".to_owned(), &["policy.tpm.firmware_versions"]),
+        ("tpm.pcrs.7", listed, &["policy.tpm.pcrs"]),
+        ("tpm.pcrs.others", "\"none\"".to_owned(), &[NO_POLICY]),
+    ];
+    let root = Cert::root("TPM casemate-test");
+    let certified = tpm.certified(&Cert::leaf(&root.subject, "ak", tpm.spki()), &root);
+    let enrolled_key = format!("keys = [\"{}\"]", tpm.key_digest());
+    each_rule_is_broken_by_its_row(&enrolled(&tpm), &["tpm"], &rows, |rule, policy| match rule {
+        // A certificate counts for a key that is not enrolled.
+        Some("tpm.roots") => {
+            let policy = policy.replace(&enrolled_key, "keys = \"none\"");
+            failures(&verdict(&policy, vec![Item::TpmQuote(tpm.quote()), Item::TpmKey(certified.clone())]))
+        }
+        _ => failures(&verdict(policy, items(&tpm))),
+    });
+}
+
+#[test]
+fn registers_and_banks_that_are_not_quoted_are_refused() {
+    let tpm = Tpm::new();
     let with = |from: &str, to: &str| {
         let text = enrolled(&tpm);
         assert!(text.contains(from), "{from}");
         failures(&verdict(&text.replace(from, to), items(&tpm)))
     };
     let other = "09".repeat(32);
-    assert_eq!(with(&tpm.key_digest().to_string(), &other), ["tpm.key_enrolled"]);
-    assert_eq!(with("safe_clock = \"required\"", "safe_clock = \"forbidden\""), ["policy.tpm.safe_clock"]);
-    assert_eq!(with("2020031200120003", "2020031200120004"), ["policy.tpm.firmware_versions"]);
-    assert_eq!(with(&"07".repeat(32), &other), ["policy.tpm.pcrs"]);
-    assert_eq!(with("\n7 = [", "\n8 = ["), ["policy.tpm.pcrs"], "a PCR that is not quoted");
+    assert_eq!(with("\n7 = [", "\n8 = ["), ["policy.tpm.pcrs"]);
     assert_eq!(
         with("measurements = \"any\"", &format!("measurements = [\"{other}\"]")),
         ["policy.image.measurements"]
@@ -238,7 +263,34 @@ fn each_part_of_an_instances_identity_has_its_own_refusal() {
     assert_eq!(judge(gce_instance("zone-a", "other", 99, Some(true))), ["policy.gcp.projects"]);
     assert_eq!(judge(gce_instance("zone-a", "project", 98, Some(true))), ["policy.gcp.instances"]);
     assert_eq!(judge(gce_instance("zone-a", "project", 99, Some(false))), ["policy.gcp.production"]);
+    // A new part of the identity does not compile here until somebody says what is asked of it.
+    let mut leaf = Cert::leaf(&root.subject, "ak", tpm.spki());
+    leaf.extensions.push((GCE_INSTANCE_ID, false, gce_instance("zone-a", "project", 99, Some(true))));
+    let named = Instance::of(&cloud::certificate(&leaf)).expect("an instance");
+    let Instance { zone: _, project: _, instance_number: _, security, project_number, instance } = named;
+    assert_eq!((project_number, instance.as_str()), (42, "vm-1"), "claims that no rule speaks of");
+    let SecurityProperties {
+        is_production: _,
+        security_version: None,
+        tpm_data_always_encrypted: None,
+        suspend_resume_disabled: None,
+        vmtd_disabled: None,
+        always_in_vmtd: None,
+    } = security.expect("stated above")
+    else {
+        panic!("only one is stated")
+    };
     assert_eq!(judge(gce_instance("zone-a", "project", 99, None)), ["policy.gcp.production"]);
+    let none = "[\"none\"]".to_owned();
+    let rows: [Rule<'_>; 4] = [
+        ("gcp.projects", none.clone(), &["policy.gcp.projects"]),
+        ("gcp.zones", none.clone(), &["policy.gcp.zones"]),
+        ("gcp.instances", none, &["policy.gcp.instances"]),
+        ("gcp.production", "\"forbidden\"".to_owned(), &["policy.gcp.production"]),
+    ];
+    each_rule_is_broken_by_its_row(&text, &["gcp"], &rows, |_, policy| {
+        failures(&with(policy, gce_instance("zone-a", "project", 99, Some(true))))
+    });
     // Without the rules of [gcp], by name.
     let (tpm_only, _) = text.split_once("[gcp]").expect("a table");
     let (_, rest) = text.split_once("production = \"required\"").expect("a rule");

@@ -2,6 +2,8 @@
 //! quotes, of which everything can be changed and is signed anew. Beside `mod support`.
 #![allow(dead_code)] // each test file uses its part
 
+use std::collections::BTreeSet;
+
 use casemate_crypto::hash::{HashAlgorithm, Sha256, sha256};
 use casemate_evidence::bundle::{Bundle, Item, TpmKey, TpmQuote};
 use casemate_evidence::tpm::PcrValues;
@@ -372,4 +374,59 @@ pub fn verdict_at(policy: &str, items: Vec<Item>, now_ms: u64) -> Verdict {
 
 pub fn failures(verdict: &Verdict) -> Vec<&'static str> {
     verdict.failures().map(|check| check.code.as_str()).collect()
+}
+
+/// A rule of a policy, a value for it, and what fails with it; [`NO_POLICY`] where no other value is accepted.
+pub type Rule<'a> = (&'a str, String, &'a [&'a str]);
+
+/// What fails where the text is no policy.
+pub const NO_POLICY: &str = "not a policy";
+
+/// Breaks each rule of the `tables` of a policy by its row, alone. A rule of the file without a row fails; and as every
+/// rule must be written, a rule that is new to a table makes the file no policy until it stands there.
+///
+/// `judge` is given the rule, or none while all are kept, so that it can choose the evidence that breaks it.
+pub fn each_rule_is_broken_by_its_row(
+    policy: &str,
+    tables: &[&str],
+    rows: &[Rule<'_>],
+    judge: impl Fn(Option<&str>, &str) -> Vec<&'static str>,
+) {
+    let file: toml::Table = policy.parse().expect("the policy is TOML");
+    let mut in_file = BTreeSet::new();
+    rules(&file, "", &mut in_file);
+    in_file.retain(|rule| tables.iter().any(|table| rule.starts_with(&format!("{table}."))));
+    let in_rows: BTreeSet<String> = rows.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(in_file, in_rows);
+    assert_eq!(judge(None, policy), [""; 0], "all rules are kept");
+    for (rule, value, expected) in rows {
+        let changed = with_rule(&file, rule, value);
+        let found = match Policy::parse(&changed) {
+            Ok(_) => judge(Some(rule), &changed),
+            Err(_) => vec![NO_POLICY],
+        };
+        assert_eq!(found, *expected, "{rule} = {value}");
+    }
+}
+
+/// The paths of all rules below a table.
+fn rules(table: &toml::Table, prefix: &str, into: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(inner) => rules(inner, &format!("{prefix}{name}."), into),
+            _ => drop(into.insert(format!("{prefix}{name}"))),
+        }
+    }
+}
+
+fn with_rule(file: &toml::Table, rule: &str, value: &str) -> String {
+    let mut file = file.clone();
+    let (tables, name) = rule.rsplit_once('.').expect("a rule stands in a table");
+    let mut table = &mut file;
+    for part in tables.split('.') {
+        table = table.get_mut(part).and_then(toml::Value::as_table_mut).expect("the table is there");
+    }
+    let value: toml::Table = format!("value = {value}").parse().expect("a value of TOML");
+    table.insert(name.to_owned(), value["value"].clone());
+    toml::to_string(&file).expect("a policy is TOML")
 }
