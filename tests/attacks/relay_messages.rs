@@ -132,23 +132,10 @@ const ROWS: &[Row] = &[
 
 #[test]
 fn every_message_and_mutation_has_a_row() {
-    let messages = [
-        AskChallenge,
-        AskKeys,
-        AskPrepare,
-        AskCommit,
-        AskLease,
-        Challenge,
-        Grant,
-        Denial,
-        Prepared,
-        Committed,
-        Lease,
-    ];
-    let mutations = [Flipped, Truncated, Repeated, Reordered, Delayed];
-    let all = messages.iter().flat_map(|message| mutations.map(|mutation| (*message, mutation)));
-    let rows = ROWS.iter().map(|(message, mutation, ..)| (*message, *mutation));
-    assert!(rows.eq(all));
+    let rows: BTreeSet<_> = ROWS.iter().map(|(message, mutation, ..)| (*message, *mutation)).collect();
+    assert_eq!(rows.len(), ROWS.len(), "a row twice");
+    // Lease and Delayed are the last of their kinds.
+    assert_eq!(rows.len(), (Lease as usize + 1) * (Delayed as usize + 1), "a row is missing");
 }
 
 #[test]

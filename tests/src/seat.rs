@@ -4,39 +4,32 @@
 //! The seat is the real program on a real socket, to be killed at any point. The test is guest and relay: it
 //! sends what `casemate_release::guest` makes, or something else.
 
-use std::{cell::Cell, os::unix::net::UnixStream, path::Path, time::Duration};
+#[path = "../../control/kms/tests/world/app.rs"]
+mod app;
 
-use casemate_crypto::{
-    hash::sha256,
-    sign::{PublicKey, SigningKey},
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
 };
-use casemate_evidence::{
-    Measurement, ReportData,
-    bundle::{Bundle, Item},
-    snp::Product,
-};
+
+pub use app::{App, MEASUREMENT, WORKLOAD, data, evidence_of, next_stamp, report_of};
+use casemate_evidence::ReportData;
 use casemate_kms::{Options, StateFolder};
-use casemate_record::{
-    AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, PolicyDigest, Roster,
-    Signed, Stamp, Submission, SubmissionRequest, UpgradeRule, VolumeName, WorkloadDigest,
-};
+use casemate_record::{Stamp, Submission, SubmissionRequest};
 use casemate_release::{
     guest::{
         Answer, Challenged, GuestError, Invalid, Release, ReleaseAttempt, ReleaseSetup, RenewalAttempt,
-        RenewalSetup, Renewed, WantedKey,
+        Renewed,
     },
     message::{SeatResponse, Step},
 };
-use casemate_verify::Policy;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use crate::{http, processes, seat_process::SeatProcess, tee::Tee};
-
-/// The workload that the app's owner authorised.
-pub const WORKLOAD: [u8; 32] = [0x57; 32];
-/// The launch measurement that its policy lists.
-pub const MEASUREMENT: [u8; 48] = [0x4d; 48];
 
 /// A seat on a Unix socket, one app with one instance, and a simulated machine.
 pub struct World {
@@ -45,16 +38,7 @@ pub struct World {
     thread: Option<tokio::runtime::Runtime>,
     calls: Cell<u32>,
     _folder: tempfile::TempDir,
-    /// Who owns the app.
-    pub owner: SigningKey,
-    /// What the app was born with.
-    pub genesis: Genesis,
-    /// The owner's policy, which lists [`MEASUREMENT`].
-    pub policy: String,
-    /// The machine.
-    pub tee: Tee,
-    /// The key service.
-    pub roster: Roster,
+    app: App,
 }
 
 /// When the seat is killed while it is asked something.
@@ -105,31 +89,12 @@ impl World {
     }
 
     fn born(folder: tempfile::TempDir, options: &[&str]) -> Self {
-        let mut tee = Tee::new(Product::Genoa);
-        tee.report.host_data = WORKLOAD.into();
-        tee.report.measurement = MEASUREMENT.into();
-        let measuring = |rule: &str| {
-            let measurements = "measurements = \"expected\"";
-            Policy::example(&[tee.root_digest()]).replace(measurements, &format!("measurements = {rule}"))
-        };
-        let policy = measuring(&format!("[\"{}\"]", Measurement::from(MEASUREMENT)));
         let state = folder.path().join("state");
-        StateFolder::create(&state, &measuring("\"any\""), &mut UnwrapErr(SysRng)).expect("a new folder");
-        let roster = {
-            let chain = StateFolder::open(&state).and_then(|folder| folder.chain()).expect("its chain");
-            chain.verify(&chain.genesis.kms_id()).expect("a chain from its own genesis")
-        };
-        let owner = SigningKey::from_bytes(&[7; 32]).expect("a key");
-        let genesis = Genesis {
-            owner: owner.public(),
-            authority: Authority::Local,
-            upgrade_rule: UpgradeRule::Owner,
-            salt: [1; 32].into(),
-        };
+        let app = App::on_new_seat(&state);
         let (socket, log) = (folder.path().join("seat.sock"), folder.path().join("seat.log"));
         let process = SeatProcess::new(state, socket, log, options);
         let calls = Cell::new(0);
-        World { process, thread: None, calls, _folder: folder, owner, genesis, policy, tee, roster }
+        World { process, thread: None, calls, _folder: folder, app }
     }
 
     fn deploy(&self) {
@@ -154,21 +119,6 @@ impl World {
     /// The seat.
     pub fn process(&self) -> &SeatProcess {
         &self.process
-    }
-
-    /// The app.
-    pub fn app_id(&self) -> AppId {
-        self.genesis.app_id()
-    }
-
-    /// Its instance.
-    pub fn instance(&self) -> InstanceId {
-        InstanceId::from([3; 16])
-    }
-
-    /// The seat's name.
-    pub fn seat(&self) -> PublicKey {
-        self.roster.seats[0].signing
     }
 
     /// Sends a guest's request and returns the answer.
@@ -240,26 +190,7 @@ impl World {
     /// # Errors
     /// The seat's words.
     pub fn authorise(&self, number: u64, workload: [u8; 32]) -> Result<(), String> {
-        self.submit(self.authority(&self.owner, &self.genesis, self.app_id(), number, workload))
-    }
-
-    /// An authority record with whatever is wanted in it.
-    pub fn authority(
-        &self,
-        signer: &SigningKey,
-        genesis: &Genesis,
-        app_id: AppId,
-        number: u64,
-        workload: [u8; 32],
-    ) -> Submission {
-        let record = AuthorityRecord {
-            app_id,
-            number,
-            workload_digest: WorkloadDigest::from(workload),
-            policy_digest: PolicyDigest::from(*sha256(self.policy.as_bytes()).as_bytes()),
-        };
-        let policy = self.policy.clone().into_bytes().into();
-        Submission::Authority { genesis: *genesis, record: Signed::sign(signer, &record), policy }
+        self.submit(self.authority_submission(number, workload))
     }
 
     /// The owner's word that the instance exists.
@@ -267,20 +198,7 @@ impl World {
     /// # Errors
     /// The seat's words.
     pub fn create_instance(&self, number: u64) -> Result<(), String> {
-        let record = InstanceRecord { app_id: self.app_id(), instance: self.instance(), number };
-        self.submit(Submission::Instance(Signed::sign(&self.owner, &record)))
-    }
-
-    /// What boot number `boot` asks for.
-    pub fn setup(&self, boot: u8) -> ReleaseSetup {
-        ReleaseSetup {
-            roster: self.roster.clone(),
-            app_id: self.app_id(),
-            workload_digest: WorkloadDigest::from(WORKLOAD),
-            instance: self.instance(),
-            boot_id: BootId::from([boot; 16]),
-            keys: vec![WantedKey::Disk(data()), WantedKey::Identity],
-        }
+        self.submit(self.instance_submission(number))
     }
 
     /// Evidence of this world's machine over `report_data`.
@@ -354,13 +272,7 @@ impl World {
 
     /// A request for another lease, challenge taken and evidence made, not yet sent.
     pub fn renewal_request(&self, boot: u8) -> (RenewalAttempt, Vec<u8>) {
-        let mut attempt = RenewalAttempt::new(RenewalSetup {
-            roster: self.roster.clone(),
-            app_id: self.app_id(),
-            workload_digest: WorkloadDigest::from(WORKLOAD),
-            instance: self.instance(),
-            boot_id: BootId::from([boot; 16]),
-        });
+        let mut attempt = self.renewal(boot);
         let reply = self.ask(&attempt.challenge_request());
         attempt.add_challenge(&self.seat(), &reply).expect("a challenge");
         let evidence = self.evidence(attempt.report_data().expect("one seat is enough"));
@@ -387,6 +299,20 @@ impl World {
     }
 }
 
+impl Deref for World {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut App {
+        &mut self.app
+    }
+}
+
 impl Default for World {
     fn default() -> Self {
         Self::new()
@@ -408,29 +334,6 @@ impl Drop for World {
 
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().expect("a scratch folder")
-}
-
-/// Evidence of `tee` over `report_data`.
-pub fn evidence_of(tee: &Tee, report_data: ReportData) -> Vec<u8> {
-    let mut tee = tee.clone();
-    tee.report.report_data = report_data;
-    let report = tee.sign_report();
-    Bundle::new([
-        Item::SnpReport(report.as_bytes().to_vec().into()),
-        Item::SnpCertificates(tee.endorsements().to_bundle_item()),
-    ])
-    .to_bytes()
-}
-
-/// The one volume.
-pub fn data() -> VolumeName {
-    VolumeName::new("data").expect("a name")
-}
-
-/// The stamp that boot number `boot` makes.
-pub fn next_stamp(release: &Release, boot: u8) -> Stamp {
-    let volume = release.volume(&data()).expect("it was wanted");
-    volume.keys.stamp(volume.next_counter, sha256(b"header"), BootId::from([boot; 16]))
 }
 
 /// An answer as far as the relay let it come.

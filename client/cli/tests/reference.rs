@@ -2,11 +2,15 @@
 //!
 //! With `CASEMATE_UPDATE_DOCS=1` the generated parts are written instead of compared.
 
+#[path = "../../../core/workload/tests/support/page.rs"]
+mod page;
+
 use std::{fmt::Write as _, path::PathBuf};
 
 use casemate_cli::{commands::Cli, exit};
 use casemate_verify::Code;
 use clap::{Command, CommandFactory as _};
+use page::compare;
 
 #[test]
 fn every_command_is_listed() {
@@ -68,19 +72,5 @@ fn checks_come_from_documents_that_exist_and_pages_name_checks_that_exist() {
     assert!(codes.len() >= 5, "{codes:?}");
     for code in codes {
         assert!(Code::ALL.iter().any(|known| known.as_str() == code), "verdict.md names {code}");
-    }
-}
-
-#[track_caller]
-fn compare(page: &str, part: &str, generated: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (begin, end) = (format!("<!-- generated: {part} -->\n"), format!("<!-- end: {part} -->"));
-    let start = text.find(&begin).unwrap_or_else(|| panic!("{page} has no {begin}")) + begin.len();
-    let stop = text.find(&end).unwrap_or_else(|| panic!("{page} has no {end}"));
-    if std::env::var_os("CASEMATE_UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{}{generated}{}", &text[..start], &text[stop..])).unwrap();
-    } else {
-        assert_eq!(&text[start..stop], generated, "{page} is out of date: CASEMATE_UPDATE_DOCS=1 writes it");
     }
 }

@@ -3,19 +3,22 @@
 #[path = "../../../core/verify/tests/support/mod.rs"]
 mod support;
 
+#[path = "../../../core/record/tests/support/seats.rs"]
+mod seats;
+
 use casemate_cli::{
     clock,
     session::{Appraised, Expected, ExpectedChannel, Question},
 };
-use casemate_crypto::{seal::SealingKey, secret::Secret, sign::SigningKey};
 use casemate_evidence::{
     bundle::{Bundle, Item, Session},
     snp::Product,
 };
-use casemate_record::{AppId, KmsGenesis, Lease, Roster, Seat, Signed};
+use casemate_record::{AppId, Lease, Roster, Signed};
 use casemate_release::report_data;
 use casemate_verify::{AcceptSimulated, Code, NotEstablished, Outcome, Policy, Workload};
 use casemate_workload::manifest::digest_of;
+use seats::key;
 use support::Tee;
 
 const INSTANCE: [u8; 16] = [3; 16];
@@ -23,27 +26,8 @@ const BOOT: [u8; 16] = [4; 16];
 const APP: [u8; 32] = [6; 32];
 const MINUTE_MS: u64 = 60_000;
 
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32]).unwrap()
-}
-
-/// Three seats, of which two must sign a lease.
 fn roster() -> Roster {
-    let seat = |index: u8| Seat {
-        index,
-        signing: key(20 + index).public(),
-        sealing: SealingKey::from_seed(Secret::from_slice(&[index; 32]).unwrap()).public(),
-    };
-    Roster {
-        kms_id: KmsGenesis { operators: key(10).public(), salt: [5; 32].into() }.kms_id(),
-        key_epoch: 2,
-        number: 1,
-        previous: None,
-        seats: (1..=3).map(seat).collect(),
-        threshold: 2,
-        quorum: 2,
-        faulty: 0,
-    }
+    seats::roster(2)
 }
 
 /// A guest whose lease runs from five minutes ago to five minutes ahead.

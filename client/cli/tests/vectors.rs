@@ -6,6 +6,8 @@
 //! guest opens headers), ID blocks and dstack's measurement documents in `casemate-measure` (they are
 //! parsed for other programs).
 
+#[path = "../../../core/verify/tests/vector/folders.rs"]
+mod folders;
 #[path = "../../../link/endorse/tests/support/server.rs"]
 mod server;
 
@@ -18,6 +20,7 @@ use casemate_endorse::{Etiquette, KeyServer};
 use casemate_evidence::snp::Leaf;
 use casemate_evidence::x509::Certificate;
 use casemate_verify::Policy;
+use folders::{Vector, root, vectors};
 use serde_json::{Map, Value, json};
 
 #[test]
@@ -200,7 +203,10 @@ fn launch_measurement_vectors_of_amd_give_their_digest_through_image_measure() {
         measured += 1;
         true
     });
-    assert!(measured > 0 || !vectors("launch-measurement").is_dir(), "no vector states how it was launched");
+    assert!(
+        measured > 0 || !root().join("launch-measurement").is_dir(),
+        "no vector states how it was launched"
+    );
 }
 
 /// Under a policy that asks for nothing but genuineness: within the window, and not a second beyond it.
@@ -554,43 +560,14 @@ fn lenient() -> String {
     text.lines().map(without_floor).collect()
 }
 
-/// A vector's folder and its `vector.json`.
-struct Vector {
-    folder: PathBuf,
-    name: String,
-    json: Value,
-}
-
-fn vectors(kind: &str) -> PathBuf {
-    let root = std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    root.join(kind)
-}
-
-/// Hands every folder to `check`, which says whether it looked at it.
+/// Hands every vector to `check`, which says whether it looked at it.
 fn for_each_vector(kind: &str, mut check: impl FnMut(&Vector) -> bool) {
-    let folder = vectors(kind);
-    let Ok(listing) = std::fs::read_dir(&folder) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", folder.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", folder.display());
-        return;
+    let all = vectors(kind);
+    let is_checked = |vector: &&Vector| {
+        println!("{kind}/{}", vector.name);
+        check(vector)
     };
-    let (mut found, mut checked) = (0, 0);
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if !folder.is_dir() {
-            continue;
-        }
-        found += 1;
-        let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(folder.join("vector.json"))
-            .unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        println!("{kind}/{name}");
-        checked += usize::from(check(&Vector { folder, name, json }));
-    }
-    assert!(found > 0, "{} holds no vectors", folder.display());
-    assert_eq!(checked, found, "vectors were skipped");
+    assert_eq!(all.iter().filter(is_checked).count(), all.len(), "vectors were skipped");
 }
 
 impl Vector {

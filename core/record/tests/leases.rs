@@ -1,30 +1,13 @@
 //! Leases of three seats of which two must sign: valid ones, and one change at a time.
 
-use casemate_crypto::{seal::SealingKey, secret::Secret, sign::SigningKey};
-use casemate_record::{
-    InstanceRecord, KmsGenesis, Lease, LeaseFault, LeaseHolder, LeaseTerm, Roster, Seat, Signed,
-};
+#[path = "support/seats.rs"]
+mod seats;
 
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32]).unwrap()
-}
+use casemate_record::{InstanceRecord, Lease, LeaseFault, LeaseHolder, LeaseTerm, Roster, Signed};
+use seats::key;
 
 fn roster() -> Roster {
-    let seat = |index: u8| Seat {
-        index,
-        signing: key(20 + index).public(),
-        sealing: SealingKey::from_seed(Secret::from_slice(&[index; 32]).unwrap()).public(),
-    };
-    Roster {
-        kms_id: KmsGenesis { operators: key(10).public(), salt: [5; 32].into() }.kms_id(),
-        key_epoch: 3,
-        number: 1,
-        previous: None,
-        seats: (1..=3).map(seat).collect(),
-        threshold: 2,
-        quorum: 2,
-        faulty: 0,
-    }
+    seats::roster(3)
 }
 
 fn holder() -> LeaseHolder {

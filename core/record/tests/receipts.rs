@@ -1,31 +1,17 @@
 //! Three seats of which two must sign: valid receipts, and one change at a time.
 
-use casemate_crypto::{hash::sha256, seal::SealingKey, secret::Secret, sign::SigningKey};
-use casemate_record::{
-    Error, InstanceRecord, KmsGenesis, ReceiptFault, Roster, Seat, Signed, Stamp, Submission,
-    SubmissionReceipt, SubmissionRequest, Taken, VolumeAction, VolumeName, VolumeRecord,
-};
+#[path = "support/seats.rs"]
+mod seats;
 
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32]).unwrap()
-}
+use casemate_crypto::hash::sha256;
+use casemate_record::{
+    Error, InstanceRecord, ReceiptFault, Roster, Signed, Stamp, Submission, SubmissionReceipt,
+    SubmissionRequest, Taken, VolumeAction, VolumeName, VolumeRecord,
+};
+use seats::key;
 
 fn roster() -> Roster {
-    let seat = |index: u8| Seat {
-        index,
-        signing: key(20 + index).public(),
-        sealing: SealingKey::from_seed(Secret::from_slice(&[index; 32]).unwrap()).public(),
-    };
-    Roster {
-        kms_id: KmsGenesis { operators: key(10).public(), salt: [5; 32].into() }.kms_id(),
-        key_epoch: 1,
-        number: 1,
-        previous: None,
-        seats: (1..=3).map(seat).collect(),
-        threshold: 2,
-        quorum: 2,
-        faulty: 0,
-    }
+    seats::roster(1)
 }
 
 fn erase(number: u64) -> Submission {

@@ -2,7 +2,10 @@
 //!
 //! With `CASEMATE_UPDATE_DOCS=1` the generated parts are written instead of compared.
 
-use std::{fmt::Write as _, path::PathBuf};
+#[path = "support/page.rs"]
+mod page;
+
+use std::fmt::Write as _;
 
 use casemate_record::{AppId, KmsId};
 use casemate_workload::{
@@ -10,6 +13,7 @@ use casemate_workload::{
     compose::{KEYS, Section},
     manifest::{File, Image, ImageConfig, Inputs},
 };
+use page::compare;
 
 #[test]
 fn the_keys_of_compose_files_are_listed() {
@@ -83,19 +87,5 @@ fn place(section: Section) -> &'static str {
         Section::Extension => "`x-casemate`",
         Section::Observe => "`x-casemate.observe`",
         other => panic!("{other:?} has no heading in the reference"),
-    }
-}
-
-#[track_caller]
-fn compare(page: &str, part: &str, generated: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (begin, end) = (format!("<!-- generated: {part} -->\n"), format!("<!-- end: {part} -->"));
-    let start = text.find(&begin).unwrap_or_else(|| panic!("{page} has no {begin}")) + begin.len();
-    let stop = text.find(&end).unwrap_or_else(|| panic!("{page} has no {end}"));
-    if std::env::var_os("CASEMATE_UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{}{generated}{}", &text[..start], &text[stop..])).unwrap();
-    } else {
-        assert_eq!(&text[start..stop], generated, "{page} is out of date: CASEMATE_UPDATE_DOCS=1 writes it");
     }
 }

@@ -1,5 +1,8 @@
 //! What is to run: manifests, compose files, layers of images, descriptions of guest images.
 
+#[path = "../../../core/rootfs/tests/support/hostile_layer.rs"]
+mod hostile_layer;
+
 use std::io::Cursor;
 
 use casemate_measure::dstack::{ConfigDocument, Launch};
@@ -9,6 +12,7 @@ use casemate_measure::secretvm::{Build, SnpBuild};
 use casemate_rootfs::{Limits, Tree, write_image};
 use casemate_workload::template::Template;
 use casemate_workload::{Manifest, Substitutions, compose};
+use hostile_layer::hostile_layer;
 
 use crate::vectors::worked_bytes;
 use crate::{Target, Vectors};
@@ -82,38 +86,7 @@ fn compose_files(_: &Vectors) -> Vec<Vec<u8>> {
 }
 
 fn layers(_: &Vectors) -> Vec<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut append = |path: &str, kind: u8, link: &str, data: &[u8]| {
-        let mut header = tar::Header::new_ustar();
-        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
-        header.set_entry_type(tar::EntryType::new(kind));
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1);
-        header.set_size(data.len() as u64);
-        header.set_cksum();
-        builder.append(&header, data).expect("memory takes any entry");
-    };
-    append("d/", b'5', "", b"");
-    append("d/file", b'0', "", &[7; 600]);
-    append("d/hard", b'1', "d/file", b"");
-    append("link", b'2', "d", b"");
-    append("link/below", b'0', "", b"x");
-    append("pipe", b'6', "", b"");
-    append(
-        "PaxHeaders/p",
-        b'x',
-        "",
-        b"12 path=d/p\n13 mtime=1.5\n41 SCHILY.xattr.security.capability=abcd\n",
-    );
-    append("p", b'0', "", b"y");
-    append("././@LongLink", b'L', "", b"d/long\0");
-    append("l", b'0', "", b"z");
-    append("d/.wh.gone", b'0', "", b"");
-    append("d/.wh..wh..opq", b'0', "", b"");
-    vec![builder.into_inner().expect("memory takes any archive")]
+    vec![hostile_layer(&[7; 600])]
 }
 
 fn descriptions(_: &Vectors) -> Vec<Vec<u8>> {

@@ -3,13 +3,15 @@
 //!
 //! The vectors are not part of the project. Without them these tests say so and pass, except in CI.
 
+#[path = "../../../core/verify/tests/vector/folders.rs"]
+mod folders;
 #[path = "support/intel_service.rs"]
 mod intel_service;
 #[path = "support/server.rs"]
 mod server;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use casemate_endorse::{
     Cache, CollateralParts, CollateralRefusal, CollateralServer, Error, Etiquette, Item as EndorsementItem,
@@ -20,35 +22,12 @@ use casemate_evidence::intel::{Body, Certification, Pck, Quote, Tee};
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::Roots;
 use casemate_verify::intel::{AuthenticatedCollateral, Collateral};
+use folders::{Vector, vectors};
 use intel_service::{Published, publish};
 use serde_json::Value;
 use server::Server;
 
 const DAY_MS: u64 = 86_400_000;
-
-/// A folder's name, its path and its `vector.json`.
-type Vector = (String, PathBuf, Value);
-
-fn vectors(kind: &str) -> Vec<Vector> {
-    let root = std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if folder.is_dir() {
-            let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(folder.join("vector.json")).expect("each vector has its json");
-            found.push((name, folder, serde_json::from_str(&text).expect("it is JSON")));
-        }
-    }
-    assert!(!found.is_empty(), "{} holds no vectors", root.join(kind).display());
-    found
-}
 
 #[tokio::test]
 async fn tdx_vectors_verify_with_what_is_fetched() {
@@ -63,7 +42,7 @@ async fn sgx_vectors_verify_with_what_is_fetched() {
 async fn check(kind: &str) {
     let all = vectors(kind);
     let mut fetched = 0;
-    for (name, folder, json) in &all {
+    for Vector { name, folder, json } in &all {
         let bytes = std::fs::read(folder.join("quote.bin")).expect("a quote");
         let quote = Quote::parse(&bytes).expect("well formed");
         let item = match quote.body() {
@@ -126,7 +105,9 @@ async fn check_run(name: &str, folder: &Path, quote: &Quote, bare: &Bundle, run:
 fn collateral_vectors_are_kept_as_one_file_and_in_parts() {
     let mut kept = 0;
     let all = vectors("tdx");
-    for (name, folder, json) in all.iter().filter(|(.., json)| json["expected"]["result"] == "verify_ok") {
+    for Vector { name, folder, json } in
+        all.iter().filter(|vector| vector.json["expected"]["result"] == "verify_ok")
+    {
         for run in json["expected"]["runs"].as_array().expect("a list") {
             let now_ms = run["timestamp"].as_u64().expect("seconds") * 1000;
             let text =
@@ -185,8 +166,8 @@ fn a_part_that_is_not_there_is_named() {
         part
     };
     assert!(error(&CollateralParts::default()).starts_with("TCB info"));
-    let Some((_, folder, _)) = vectors("tdx").into_iter().find(|(name, ..)| name == "tdx-v4-dstack-lite")
-    else {
+    let quotes = vectors("tdx");
+    let Some(Vector { folder, .. }) = quotes.iter().find(|vector| vector.name == "tdx-v4-dstack-lite") else {
         return;
     };
     let text = std::fs::read_to_string(folder.join("collateral.json")).expect("readable");

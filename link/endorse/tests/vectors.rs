@@ -3,11 +3,12 @@
 //!
 //! The vectors are not part of the project. Without them these tests say so and pass, except in CI.
 
+#[path = "../../../core/verify/tests/vector/folders.rs"]
+mod folders;
 #[path = "support/server.rs"]
 mod server;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use casemate_endorse::{AzureHost, Cache, Error, Etiquette, Item, Key, KeyServer, Revocation};
 use casemate_evidence::bundle::{Bundle, Item as EvidenceItem};
@@ -15,14 +16,8 @@ use casemate_evidence::snp::{Leaf, Report, SigningKeyKind};
 use casemate_evidence::x509::Certificate;
 use casemate_verify::Roots;
 use casemate_verify::snp::{AuthenticatedChain, Endorsements};
-use serde_json::Value;
+use folders::{Vector, vectors};
 use server::Server;
-
-struct Vector {
-    folder: PathBuf,
-    name: String,
-    json: Value,
-}
 
 impl Vector {
     fn file(&self, name: &str) -> Option<Vec<u8>> {
@@ -43,27 +38,6 @@ impl Vector {
         let (start, end) = (at("valid_from").unwrap_or(1_770_000_000_000), at("valid_until"));
         end.map_or(start, |end| start + (end - start) / 2)
     }
-}
-
-fn vectors(kind: &str) -> Vec<Vector> {
-    let root = std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if folder.is_dir() {
-            let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(folder.join("vector.json")).expect("each vector has its json");
-            found.push(Vector { folder, name, json: serde_json::from_str(&text).expect("it is JSON") });
-        }
-    }
-    assert!(!found.is_empty(), "{} holds no vectors", root.join(kind).display());
-    found
 }
 
 /// Where AMD would serve this certificate.
@@ -224,7 +198,7 @@ async fn vectors_from_azure_s_hosts_are_kept_as_their_host_sends_them() {
             "cacheControl": "86400",
         });
         let server = Server::start(HashMap::new()).await;
-        let serve = |answer: &Value| {
+        let serve = |answer: &serde_json::Value| {
             server.answer("/metadata/THIM/amd/certification", 200, answer.to_string().into_bytes());
         };
         serve(&answer);

@@ -1,55 +1,42 @@
 //! A seat on a Unix socket, one app with one instance, and a simulated machine.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 #[path = "../../../../link/endorse/tests/support/server.rs"]
 pub mod server;
 #[path = "../../../../core/verify/tests/support/mod.rs"]
 pub mod support;
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+mod app;
 
-use casemate_crypto::{
-    hash::sha256,
-    sign::{PublicKey, SigningKey},
+use std::{
+    collections::HashMap,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
 };
+
+pub use app::{App, MEASUREMENT, WORKLOAD, data, evidence_of, next_stamp, report_of};
 use casemate_endorse::{Cache, Etiquette, KeyServer};
-use casemate_evidence::{
-    Measurement, ReportData,
-    bundle::{Bundle, Item},
-    snp::Product,
-};
+use casemate_evidence::{ReportData, snp::Product};
 use casemate_kms::{Limits, Options, StateFolder, serve};
-use casemate_record::{
-    AppId, Authority, AuthorityRecord, BootId, Genesis, InstanceId, InstanceRecord, PolicyDigest, Roster,
-    Signed, Stamp, Submission, SubmissionRequest, UpgradeRule, VolumeAction, VolumeName, VolumeRecord,
-    WorkloadDigest,
-};
+use casemate_record::{Genesis, Signed, Stamp, Submission, SubmissionRequest, VolumeAction, VolumeRecord};
 use casemate_release::{
-    guest::{
-        Answer, GuestError, Release, ReleaseAttempt, ReleaseSetup, RenewalAttempt, RenewalSetup, WantedKey,
-    },
+    guest::{Answer, GuestError, Release, ReleaseAttempt, ReleaseSetup},
     message::Step,
 };
-use casemate_verify::{Policy, Roots};
+use casemate_verify::Roots;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use server::Server;
 use support::Tee;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-pub const WORKLOAD: [u8; 32] = [0x57; 32];
-pub const MEASUREMENT: [u8; 48] = [0x4d; 48];
-
 /// A seat on a Unix socket, one app with one instance, and a simulated machine.
 pub struct World {
     pub folder: tempfile::TempDir,
     pub task: Option<tokio::task::JoinHandle<()>>,
-    pub owner: SigningKey,
-    pub genesis: Genesis,
-    pub policy: String,
-    pub tee: Tee,
-    pub roster: Roster,
+    pub app: App,
     pub endorsements: Option<Cache>,
     pub limits: Limits,
     /// Whether the guest's evidence carries no certificates.
@@ -63,32 +50,10 @@ impl World {
 
     pub async fn with(accept_simulated: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut tee = Tee::new(Product::Genoa);
-        tee.report.host_data = WORKLOAD.into();
-        tee.report.measurement = MEASUREMENT.into();
-        let measuring = |rule: &str| {
-            let measurements = "measurements = \"expected\"";
-            Policy::example(&[tee.root_digest()]).replace(measurements, &format!("measurements = {rule}"))
-        };
-        let floor = measuring("\"any\"");
-        let policy = measuring(&format!("[\"{}\"]", Measurement::from(MEASUREMENT)));
-        let state = folder.path().join("state");
-        StateFolder::create(&state, &floor, &mut UnwrapErr(SysRng)).unwrap();
-        let owner = SigningKey::from_bytes(&[7; 32]).unwrap();
-        let genesis = Genesis {
-            owner: owner.public(),
-            authority: Authority::Local,
-            upgrade_rule: UpgradeRule::Owner,
-            salt: [1; 32].into(),
-        };
-        let roster = {
-            let chain = StateFolder::open(&state).unwrap().chain().unwrap();
-            chain.verify(&chain.genesis.kms_id()).unwrap()
-        };
+        let app = App::on_new_seat(&folder.path().join("state"));
         let (endorsements, bare) = (None, false);
         let limits = Limits::default();
-        let mut world =
-            World { folder, task: None, owner, genesis, policy, tee, roster, endorsements, limits, bare };
+        let mut world = World { folder, task: None, app, endorsements, limits, bare };
         world.start(accept_simulated).await;
         world.authorise(1, WORKLOAD).await.unwrap();
         world.create_instance(1).await.unwrap();
@@ -125,18 +90,6 @@ impl World {
         self.folder.path().join("seat.socket")
     }
 
-    pub fn app_id(&self) -> AppId {
-        self.genesis.app_id()
-    }
-
-    pub fn instance(&self) -> InstanceId {
-        InstanceId::from([3; 16])
-    }
-
-    pub fn seat(&self) -> PublicKey {
-        self.roster.seats[0].signing
-    }
-
     pub async fn post(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         post_to(&self.socket(), path, body).await
     }
@@ -165,21 +118,8 @@ impl World {
         self.submit(&self.authority_submission(number, workload)).await
     }
 
-    pub fn authority_submission(&self, number: u64, workload: [u8; 32]) -> Submission {
-        let record = AuthorityRecord {
-            app_id: self.app_id(),
-            number,
-            workload_digest: WorkloadDigest::from(workload),
-            policy_digest: PolicyDigest::from(*sha256(self.policy.as_bytes()).as_bytes()),
-        };
-        let record = Signed::sign(&self.owner, &record);
-        let policy = self.policy.clone().into_bytes().into();
-        Submission::Authority { genesis: self.genesis, record, policy }
-    }
-
     pub async fn create_instance(&self, number: u64) -> Result<(), String> {
-        let record = InstanceRecord { app_id: self.app_id(), instance: self.instance(), number };
-        self.submit(&Submission::Instance(Signed::sign(&self.owner, &record))).await
+        self.submit(&self.instance_submission(number)).await
     }
 
     pub async fn volume_record(&self, number: u64, action: VolumeAction) -> Result<(), String> {
@@ -192,25 +132,10 @@ impl World {
         Submission::Volume(Signed::sign(&self.owner, &record))
     }
 
-    pub fn setup(&self, boot: u8) -> ReleaseSetup {
-        ReleaseSetup {
-            roster: self.roster.clone(),
-            app_id: self.app_id(),
-            workload_digest: WorkloadDigest::from(WORKLOAD),
-            instance: self.instance(),
-            boot_id: BootId::from([boot; 16]),
-            keys: vec![WantedKey::Disk(data()), WantedKey::Identity],
-        }
-    }
-
     pub fn evidence(&self, report_data: ReportData) -> Vec<u8> {
-        let mut tee = self.tee.clone();
-        tee.report.report_data = report_data;
-        let report = tee.sign_report();
-        let bundle = Bundle::new([Item::SnpReport(report.as_bytes().to_vec().into())]);
         match self.bare {
-            true => bundle.to_bytes(),
-            false => bundle.with(Item::SnpCertificates(tee.endorsements().to_bundle_item())).to_bytes(),
+            true => report_of(&self.tee, report_data).to_bytes(),
+            false => evidence_of(&self.tee, report_data),
         }
     }
 
@@ -295,19 +220,27 @@ impl World {
     }
 
     pub async fn renew(&self, boot: u8) -> Result<(), GuestError> {
-        let mut attempt = RenewalAttempt::new(RenewalSetup {
-            roster: self.roster.clone(),
-            app_id: self.app_id(),
-            workload_digest: WorkloadDigest::from(WORKLOAD),
-            instance: self.instance(),
-            boot_id: BootId::from([boot; 16]),
-        });
+        let mut attempt = self.renewal(boot);
         let reply = self.ask(&attempt.challenge_request()).await;
         attempt.add_challenge(&self.seat(), &reply)?;
         let evidence = self.evidence(attempt.report_data()?);
         let requests = attempt.requests(&evidence);
         let answer = self.ask(&requests[0].1).await;
         attempt.finish(&[(self.seat(), Answer::Bytes(answer))]).map(drop)
+    }
+}
+
+impl Deref for World {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut App {
+        &mut self.app
     }
 }
 
@@ -324,15 +257,6 @@ pub async fn post_to(socket: &std::path::Path, path: &str, body: &[u8]) -> (u16,
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
     (status, answer[end + 4..].to_vec())
-}
-
-pub fn data() -> VolumeName {
-    VolumeName::new("data").unwrap()
-}
-
-pub fn next_stamp(release: &Release, boot: u8) -> Stamp {
-    let volume = release.volume(&data()).unwrap();
-    volume.keys.stamp(volume.next_counter, sha256(b"header"), BootId::from([boot; 16]))
 }
 
 /// The name of the check in the one denial.

@@ -1,24 +1,16 @@
-//! Recorded evidence: the folders of `CASEMATE_VECTORS`, each with a `vector.json` that states what must
-//! come out (`expected`) and what the bytes say (`fields`).
-//!
-//! The vectors are not part of the project. Without them the tests say so and pass, except in CI.
-#![allow(dead_code)] // each test file uses its part
+//! What vectors of TPMs, logs, clouds and devices expect, in words that can be compared.
+#![allow(dead_code, unused_imports)] // each test file uses its part
 
-use std::path::{Path, PathBuf};
+#[path = "../vector/folders.rs"]
+mod folders;
 
 use casemate_crypto::{AwsLc, Provider, RustCrypto};
 use casemate_evidence::x509::Certificate;
+pub use folders::{Vector, for_each_vector, root};
 use serde_json::{Map, Value, json};
 
 /// Both libraries must give the same answer.
 pub const BACK_ENDS: [&dyn Provider; 2] = [&AwsLc, &RustCrypto];
-
-/// A vector's folder and its `vector.json`.
-pub struct Vector {
-    pub folder: PathBuf,
-    pub name: String,
-    pub json: Value,
-}
 
 /// A span of time in milliseconds since 1970.
 pub struct Window {
@@ -32,42 +24,7 @@ impl Window {
     }
 }
 
-/// Where the vectors are.
-pub fn root() -> PathBuf {
-    std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from)
-}
-
-/// Runs `check` on every folder of `kind`; none is left out.
-pub fn for_each_vector(kind: &str, mut check: impl FnMut(&Vector)) {
-    let root = root();
-    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
-        return;
-    };
-    let mut checked = 0;
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if folder.is_dir() {
-            let vector = Vector::open(&folder);
-            println!("{kind}/{}", vector.name);
-            check(&vector);
-            checked += 1;
-        }
-    }
-    assert!(checked > 0, "{} holds no vectors", root.join(kind).display());
-}
-
 impl Vector {
-    pub fn open(folder: &Path) -> Self {
-        let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(folder.join("vector.json"))
-            .unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        Self { folder: folder.to_owned(), name, json }
-    }
-
     pub fn result(&self) -> &str {
         self.json["expected"]["result"].as_str().expect("a vector expects a result")
     }

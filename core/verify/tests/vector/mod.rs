@@ -1,46 +1,10 @@
-//! Recorded evidence: folders with a `vector.json` that says what must come out (`expected`) and what the
-//! bytes say (`fields`). Not part of the project; `CASEMATE_VECTORS` names the folder.
-//!
-//! Without vectors the tests say so and pass, except in CI.
-#![allow(dead_code)] // each test file uses its part
+//! What vectors of SNP, TDX and SGX expect, in words that can be compared.
+#![allow(dead_code, unused_imports)] // each test file uses its part
 
-use std::path::{Path, PathBuf};
+mod folders;
 
+pub use folders::{Vector, for_each_vector};
 use serde_json::{Map, Value, json};
-
-/// A vector's folder and its `vector.json`.
-pub struct Vector {
-    pub folder: PathBuf,
-    pub name: String,
-    pub json: Value,
-}
-
-pub fn for_each_vector(kind: &str, check: fn(&Vector)) {
-    let root = std::env::var_os("CASEMATE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    let Ok(listing) = std::fs::read_dir(root.join(kind)) else {
-        assert!(std::env::var_os("CI").is_none(), "no vectors in {}; CI needs them", root.display());
-        eprintln!("NOT RUN: no vectors in {}; set CASEMATE_VECTORS", root.display());
-        return;
-    };
-    let (mut found, mut checked) = (0, 0);
-    for entry in listing {
-        let folder = entry.expect("a folder of vectors can be listed").path();
-        if !folder.is_dir() {
-            continue;
-        }
-        found += 1;
-        let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(folder.join("vector.json"))
-            .unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: vector.json: {error}"));
-        println!("{kind}/{name}");
-        check(&Vector { folder, name, json });
-        checked += 1;
-    }
-    assert!(found > 0, "{} holds no vectors", root.join(kind).display());
-    assert_eq!(checked, found, "vectors were skipped");
-}
 
 impl Vector {
     pub fn result(&self) -> String {
