@@ -255,6 +255,9 @@ fn a_recorded_dstack_guest_on_sev_snp_has_a_known_image_and_another_configuratio
     shows(&error, &["other.json names the compose file 222222"]);
     let (_, _, error) = scene.run(&[&["policy", "import"][..], &import[..]].concat());
     shows(&error, &["--mr-config"]);
+    let (_, _, error) =
+        scene.run(&["policy", "import", "dstack", "--app-compose", app, "--measurements", &document]);
+    shows(&error, &["is of a launch on SEV-SNP, expected TDX", "--platform tdx or snp"]);
 }
 
 #[test]
@@ -291,5 +294,5 @@ fn a_recorded_secretvm_is_refused_with_another_compose_file() {
         ["policy", "import", "secretvm", "--compose", compose, "--artifacts", list, "--version", "v2"];
     let (code, _, error) = scene.run(&arguments);
     assert_eq!(code, 2, "{error}");
-    shows(&error, &["lists no build of kind \"prod\""]);
+    shows(&error, &["lists no build of kind \"prod\" that was asked for, but prod v1"]);
 }

@@ -3,6 +3,7 @@
 //! From its public files: what the rules of dstack and SecretVM make of them (`casemate-measure`) is listed in the
 //! policy for strangers. What a publisher says of its builds is taken on trust by whoever uses that policy.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use casemate_crypto::hash::{Sha256, sha256};
@@ -160,20 +161,27 @@ pub enum ImportError {
         found: usize,
     },
     /// A launch on the other hardware.
-    #[error("{path} is of a launch on {found}", path = path.display())]
+    #[error("{path} is of a launch on {found}, expected {expected}", path = path.display())]
     OtherPlatform {
         /// The document.
         path: PathBuf,
         /// The hardware that it is for.
         found: &'static str,
+        /// The hardware that was asked for.
+        expected: &'static str,
     },
     /// No build that was asked for is in the list.
-    #[error("{path} lists no build of kind {kind:?} that was asked for", path = path.display())]
+    #[error(
+        "{path} lists no build of kind {kind:?} that was asked for, but {builds}",
+        path = path.display(), builds = listed(found)
+    )]
     NoBuild {
         /// The list.
         path: PathBuf,
         /// The kind.
         kind: String,
+        /// Kind and version of each build that it lists.
+        found: BTreeSet<String>,
     },
 }
 
@@ -241,8 +249,8 @@ impl DstackFiles {
             deployment.measurements.push(match (launch, self.platform) {
                 (Launch::Tdx(registers), PlatformName::Tdx) => registers.launch_measurement(),
                 (Launch::Snp(measurement), PlatformName::Snp) => measurement,
-                (Launch::Tdx(_), PlatformName::Snp) => return Err(other_platform(path, "TDX")),
-                (Launch::Snp(_), PlatformName::Tdx) => return Err(other_platform(path, "SEV-SNP")),
+                (Launch::Tdx(_), PlatformName::Snp) => return Err(other_platform(path, "TDX", "SEV-SNP")),
+                (Launch::Snp(_), PlatformName::Tdx) => return Err(other_platform(path, "SEV-SNP", "TDX")),
             });
         }
         Ok(deployment)
@@ -288,33 +296,33 @@ impl SecretvmFiles {
             ..Deployment::default()
         };
         let text = files::read_text(&self.artifacts, MAXIMUM_BYTES)?;
-        if text.trim_start().starts_with('[') {
-            self.add_snp(&text, &compose, archive.as_ref(), &mut deployment)?;
+        let found = if text.trim_start().starts_with('[') {
+            self.add_snp(&text, &compose, archive.as_ref(), &mut deployment)?
         } else {
-            self.add_tdx(&text, &compose, archive.as_ref(), &mut deployment)?;
-        }
+            self.add_tdx(&text, &compose, archive.as_ref(), &mut deployment)?
+        };
         if deployment.measurements.is_empty() {
-            return Err(ImportError::NoBuild { path: self.artifacts.clone(), kind: self.kind.clone() }.into());
+            let (path, kind) = (self.artifacts.clone(), self.kind.clone());
+            return Err(ImportError::NoBuild { path, kind, found }.into());
         }
         Ok(deployment)
     }
 
-    /// RTMR 3 holds compose file and root image; MRTD and RTMR 0 to 2 the rest.
+    /// RTMR 3 holds compose file and root image; MRTD and RTMR 0 to 2 the rest. Kind and version of all builds listed.
     fn add_tdx(
         &self,
         text: &str,
         compose: &Sha256,
         archive: Option<&Sha256>,
         deployment: &mut Deployment,
-    ) -> Result<(), Error> {
+    ) -> Result<BTreeSet<String>, Error> {
         let app_id = app_id(self.app_id.as_ref())?;
+        let builds = Build::parse_list(text).map_err(|source| self.list_error(source))?;
         let wanted = |build: &Build| {
             self.wants(&build.kind, &build.version)
                 && self.template.as_ref().is_none_or(|template| *template == build.template)
         };
-        for build in
-            Build::parse_list(text).map_err(|source| self.list_error(source))?.into_iter().filter(wanted)
-        {
+        for build in builds.iter().filter(|build| wanted(build)) {
             let rtmr3 = match &app_id {
                 None => secretvm::rtmr3(compose, &build.root_image, archive),
                 Some(id) => secretvm::rtmr3_with_dstack_keys(id, compose, &build.root_image, archive),
@@ -329,17 +337,18 @@ impl SecretvmFiles {
             deployment.measurements.push(registers.launch_measurement());
             deployment.rtmr3.push(rtmr3);
         }
-        Ok(())
+        Ok(builds.iter().map(|build| format!("{} {}", build.kind, build.version)).collect())
     }
 
-    /// The launch measurement holds everything, the compose file by the kernel's command line.
+    /// The launch measurement holds everything, the compose file by the kernel's command line. Kind and version of all
+    /// builds listed.
     fn add_snp(
         &self,
         text: &str,
         compose: &Sha256,
         archive: Option<&Sha256>,
         deployment: &mut Deployment,
-    ) -> Result<(), Error> {
+    ) -> Result<BTreeSet<String>, Error> {
         let builds = SnpBuild::parse_list(text).map_err(|source| self.list_error(source))?;
         for build in builds.iter().filter(|build| self.wants(&build.kind, &build.version)) {
             deployment.remarks.push(format!("SEV-SNP: {} {}", build.kind, build.version));
@@ -351,7 +360,7 @@ impl SecretvmFiles {
                 deployment.workload_measurements.push(measurement);
             }
         }
-        Ok(())
+        Ok(builds.iter().map(|build| format!("{} {}", build.kind, build.version)).collect())
     }
 
     fn list_error(&self, source: ListError) -> ImportError {
@@ -381,8 +390,16 @@ fn same_compose(path: &Path, found: Sha256, expected: Sha256) -> Result<(), Impo
     Err(ImportError::OtherCompose { path: path.to_owned(), found, expected })
 }
 
-fn other_platform(path: &Path, found: &'static str) -> Error {
-    ImportError::OtherPlatform { path: path.to_owned(), found }.into()
+fn other_platform(path: &Path, found: &'static str, expected: &'static str) -> Error {
+    ImportError::OtherPlatform { path: path.to_owned(), found, expected }.into()
+}
+
+/// The last of them: lists grow at their end.
+fn listed(builds: &BTreeSet<String>) -> String {
+    match builds.iter().rev().take(MOST_SHOWN).rev().map(String::as_str).collect::<Vec<_>>() {
+        none if none.is_empty() => "nothing".to_owned(),
+        some => some.join(", "),
+    }
 }
 
 fn app_id(given: Option<&HexBytes>) -> Result<Option<[u8; 20]>, ImportError> {
@@ -396,5 +413,6 @@ fn bytes(text: &str) -> Result<HexBytes, hex::FromHexError> {
     hex::decode(text).map(HexBytes)
 }
 
+const MOST_SHOWN: usize = 12;
 const MAXIMUM_BYTES: u64 = 4 << 20;
 const MAXIMUM_ARCHIVE_BYTES: u64 = 256 << 20;
