@@ -3,6 +3,7 @@
 //! anew, so that a test can break one rule at a time.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod fields;
 pub mod intel;
 
 use std::sync::LazyLock;
