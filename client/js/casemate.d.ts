@@ -109,6 +109,15 @@ export type Recognised =
   | { kind: { kind: Kind; name: string }; error?: undefined }
   | { error: { code: string; message: string; hint: string }; kind?: undefined };
 
+/** What files say (`docs/reference/question.md`): of each its fields by name, and what holds among them. */
+export interface Inspection {
+  files: (
+    | { content: { kind: Kind } & Record<string, unknown>; error?: undefined }
+    | { error: { code: string; message: string; hint: string }; content?: undefined }
+  )[];
+  checks: Record<string, boolean | string>;
+}
+
 /** Why there is nothing to judge. Evidence that is not good enough is an answer, not an error. */
 export class CasemateError extends Error {
   readonly code: string;
@@ -123,6 +132,8 @@ export class Casemate {
   verify(files: Iterable<File> & ArrayLike<File>, question: Question): Answer;
   /** Says of each file what it is. */
   recognise(files: Iterable<File> & ArrayLike<File>): Recognised[];
+  /** Says of each file what stands in it, and what holds among them; judges nothing. `at` is now, if left out. */
+  inspect(files: Iterable<File> & ArrayLike<File>, when?: { at?: Date | number }): Inspection;
   /** Policies to start from: `hardware_only` accepts any image and workload, `example` what you expect. */
   policies(): { hardware_only: string; example: string };
 }

@@ -38,6 +38,11 @@ export class Casemate {
     return this.#call({ recognise: {} }, files).files;
   }
 
+  /** Says of each file what stands in it, and what holds among them; judges nothing. */
+  inspect(files, { at = Date.now() } = {}) {
+    return this.#call({ inspect: { at_ms: +at } }, files).inspection;
+  }
+
   /** Policies to start from: `hardware_only` and `example`. */
   policies() {
     return this.#call({ policies: {} }, []).policies;

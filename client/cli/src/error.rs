@@ -288,24 +288,6 @@ pub enum Error {
         #[source]
         source: Box<casemate_evidence::snp::ReportError>,
     },
-    /// A file begins like a quote, and is none.
-    #[error("{path} is no quote: {source}", path = path.display())]
-    NotQuote {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<casemate_evidence::intel::QuoteError>,
-    },
-    /// A file with a certificate or revocation list that cannot be read.
-    #[error("{path}: {source}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<casemate_evidence::x509::Error>,
-    },
     /// Certificates were to be verified as if they were evidence.
     #[error("{path} holds certificates or a revocation list: they endorse evidence and are none", path = path.display())]
     NothingToVerify {
@@ -335,17 +317,6 @@ pub enum Error {
         /// What it is.
         kind: casemate_intake::Kind,
     },
-    /// Bytes that begin like a kind of evidence and break its format.
-    #[error("{path} is no {kind}: {source}", path = path.display())]
-    NotOfItsKind {
-        /// The file.
-        path: PathBuf,
-        /// What it begins like.
-        kind: casemate_intake::Kind,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
     /// Certificates that were given.
     #[error("the certificates cannot be read: {source}")]
     Certificates {
@@ -374,9 +345,6 @@ impl Error {
             Error::Session(_)
             | Error::Intake(_)
             | Error::NotReport { .. }
-            | Error::NotQuote { .. }
-            | Error::NotOfItsKind { .. }
-            | Error::Unreadable { .. }
             | Error::Certificates { .. }
             | Error::NotConfirmed { .. }
             | Error::Roster { .. } => exit::NOT_GENUINE,
@@ -476,10 +444,7 @@ impl Error {
                 "does the site serve /.well-known/casemate? A file with its evidence can be verified as well".into()
             }
             Error::Intake(error) => error.hint().into(),
-            Error::NotOfItsKind { .. } => "was it cut on its way, or changed?".into(),
-            Error::NotQuote { .. } => "was it cut on its way, or encoded?".into(),
             Error::NotReport { .. } => "was it cut on its way, or encoded? A report has 1184 bytes".into(),
-            Error::Unreadable { .. } => "give one certificate in DER, a chain in PEM, or a revocation list in DER".into(),
             Error::NothingToVerify { .. } => {
                 "`casemate inspect` shows what it says; with a report it serves as --leaf or --chain".into()
             }

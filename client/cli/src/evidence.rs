@@ -5,24 +5,15 @@
 use std::path::PathBuf;
 
 use casemate_evidence::bundle::Item;
-use casemate_intake::{Content, File, Sorted};
+use casemate_intake::{File, Sorted};
 
 use crate::{Error, files};
-
-/// Reads a file, or standard input where it is called `-`, and finds out what it is.
-///
-/// # Errors
-/// [`Error::File`], [`Error::FileTooLarge`], [`Error::Intake`].
-pub fn read(path: &std::path::Path) -> Result<Content, Error> {
-    let bytes = files::read_input(path, File::MAXIMUM_LEN as u64)?;
-    Ok(Content::read(&File { name: &path.display().to_string(), bytes: &bytes })?)
-}
 
 /// Reads evidence and what belongs to it, in any order. Certificates, a revocation list or collateral that
 /// came beside evidence are in its bundle thereafter, unless it had its own.
 ///
 /// # Errors
-/// As [`read`].
+/// [`Error::File`], [`Error::FileTooLarge`], [`Error::Intake`].
 pub fn sort(paths: &[PathBuf]) -> Result<Sorted, Error> {
     let mut contents = Vec::new();
     for path in paths {

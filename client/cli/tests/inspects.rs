@@ -94,7 +94,7 @@ fn what_breaks_its_format_is_refused_by_its_kind() {
     let cut = folder.path().join("cut");
     for (name, message) in [
         ("snp/milan-v3-dstack/report.bin", "no SEV-SNP report"),
-        ("tdx/tdx-v4-dstack-lite/quote.bin", "is no quote"),
+        ("tdx/tdx-v4-dstack-lite/quote.bin", "is no TDX quote"),
         ("nitro/base-a/attestation.cbor", "is no AWS attestation document"),
         ("azure-hcl/azure-snp-coco-genoa/hcl-report.bin", "is no Azure HCL report"),
         ("tpm-quote/gcp-cos85-nonce-sha256/quote.msg", "is no TPM quote"),

@@ -188,7 +188,8 @@ fn quotes_are_shown_field_by_field() {
         world.put("quote", &machine.quote()[..100]);
         let output = world.scene.run(&["inspect", "quote"]);
         assert_eq!(output.status.code(), Some(4));
-        assert!(world.scene.plain(&output.stderr).starts_with("error: quote is no quote: "));
+        let name = if kind == "tdx-quote" { "TDX quote" } else { "SGX quote" };
+        assert!(world.scene.plain(&output.stderr).starts_with(&format!("error: quote is no {name}: ")));
     }
 }
 

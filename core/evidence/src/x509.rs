@@ -287,27 +287,16 @@ impl Certificate {
     /// # Errors
     /// As [`parse`](Self::parse), and [`Error::Pem`], [`Error::PemLabel`], [`Error::ChainTooLong`].
     pub fn parse_pem(text: &str) -> Result<Vec<Self>, Error> {
-        const END: &str = "-----END CERTIFICATE-----";
-        const MAXIMUM: usize = 8;
-        let mut certificates = Vec::new();
-        let mut rest = text.trim();
-        while !rest.is_empty() {
-            if certificates.len() == MAXIMUM {
-                return Err(Error::ChainTooLong { maximum: MAXIMUM });
-            }
-            let end = rest.find(END).ok_or(Error::PemLabel)? + END.len();
-            // Lines of 76 digits, as in MIME, are seen besides those of RFC 7468.
-            let mut block =
-                der::pem::Decoder::new_detect_wrap(&rest.as_bytes()[..end]).map_err(Error::Pem)?;
-            if block.type_label() != "CERTIFICATE" {
-                return Err(Error::PemLabel);
-            }
-            let mut der = Vec::new();
-            block.decode_to_end(&mut der).map_err(Error::Pem)?;
-            certificates.push(Self::parse(&der)?);
-            rest = rest[end..].trim_start();
-        }
-        Ok(certificates)
+        pem_blocks(text, 8)?.iter().map(|der| Self::parse(der)).collect()
+    }
+
+    /// Reads a PEM file of at most 64 certificates as vendors of TPMs publish them, each as
+    /// [`parse_from_device`](Self::parse_from_device) reads it.
+    ///
+    /// # Errors
+    /// As [`parse_pem`](Self::parse_pem).
+    pub fn parse_pem_from_device(text: &str) -> Result<Vec<Self>, Error> {
+        pem_blocks(text, 64)?.iter().map(|der| Self::parse_from_device(der).map(|(one, _)| one)).collect()
     }
 
     /// The DER bytes.
@@ -550,6 +539,29 @@ impl std::fmt::Debug for RevocationList {
             .field("revoked", &self.revoked.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The DER of each certificate in a PEM file.
+fn pem_blocks(text: &str, maximum: usize) -> Result<Vec<Vec<u8>>, Error> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut blocks = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        if blocks.len() == maximum {
+            return Err(Error::ChainTooLong { maximum });
+        }
+        let end = rest.find(END).ok_or(Error::PemLabel)? + END.len();
+        // Lines of 76 digits, as in MIME, are seen besides those of RFC 7468.
+        let mut block = der::pem::Decoder::new_detect_wrap(&rest.as_bytes()[..end]).map_err(Error::Pem)?;
+        if block.type_label() != "CERTIFICATE" {
+            return Err(Error::PemLabel);
+        }
+        let mut der = Vec::new();
+        block.decode_to_end(&mut der).map_err(Error::Pem)?;
+        blocks.push(der);
+        rest = rest[end..].trim_start();
+    }
+    Ok(blocks)
 }
 
 fn check_length(bytes: &[u8], maximum: usize) -> Result<(), Error> {

@@ -6,9 +6,11 @@
 use casemate_crypto::Provider;
 use casemate_verify::Policy;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::content::{Content, File, Kind};
 use crate::error::Error;
+use crate::inspect::{Inspection, inspect};
 use crate::question::{Answer, Question, verify};
 
 /// What is asked.
@@ -19,6 +21,8 @@ enum Call {
     Verify(Box<Question>),
     /// Say of each file what it is.
     Recognise {},
+    /// Say what the files say, and what holds among them.
+    Inspect { at_ms: u64 },
     /// Policies to start from.
     Policies {},
 }
@@ -29,6 +33,7 @@ enum Call {
 enum Reply {
     Answer(Box<Answer>),
     Files(Vec<Recognised>),
+    Inspection { files: Vec<Described>, checks: Map<String, Value> },
     Policies { hardware_only: String, example: String },
     Error(Problem),
 }
@@ -38,6 +43,14 @@ enum Reply {
 #[serde(rename_all = "snake_case")]
 enum Recognised {
     Kind { kind: Kind, name: &'static str },
+    Error(Problem),
+}
+
+/// What one file says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Described {
+    Content(Value),
     Error(Problem),
 }
 
@@ -59,6 +72,14 @@ fn answer(request: &[u8], files: &[File<'_>], provider: &dyn Provider) -> Result
     Ok(match serde_json::from_slice(request)? {
         Call::Verify(question) => Reply::Answer(Box::new(verify(&question, files, provider)?)),
         Call::Recognise {} => Reply::Files(files.iter().map(recognise).collect()),
+        Call::Inspect { at_ms } => {
+            let Inspection { files, checks } = inspect(files, at_ms, provider)?;
+            let described = |file: Result<Value, Error>| match file {
+                Ok(content) => Described::Content(content),
+                Err(error) => Described::Error((&error).into()),
+            };
+            Reply::Inspection { files: files.into_iter().map(described).collect(), checks }
+        }
         Call::Policies {} => {
             Reply::Policies { hardware_only: Policy::hardware_only(), example: Policy::example(&[]) }
         }

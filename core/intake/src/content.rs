@@ -311,8 +311,8 @@ impl Content {
 
 fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, casemate_evidence::x509::Error> {
     match bytes {
-        [b'-', ..] => Certificate::parse_pem(&String::from_utf8_lossy(bytes)),
         // TPMs pad what they keep, and some order names in their own way.
+        [b'-', ..] => Certificate::parse_pem_from_device(&String::from_utf8_lossy(bytes)),
         _ => Certificate::parse(bytes)
             .or_else(|error| Certificate::parse_from_device(bytes).map(|(one, _)| one).map_err(|_| error))
             .map(|one| vec![one]),

@@ -68,6 +68,17 @@ pub enum Error {
         #[source]
         source: Box<casemate_evidence::tpm::PcrFileError>,
     },
+    /// Bytes that begin like a kind and break its rules.
+    #[error("{name} is no {kind}: {source}")]
+    Format {
+        /// The file.
+        name: String,
+        /// Like what it begins.
+        kind: Kind,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Two of what there can be only one.
     #[error("{second} is a second {kind}, beside {first}")]
     Twice {
@@ -125,6 +136,7 @@ impl Error {
             Error::Pcrs { .. } => {
                 "PCR values are what `tpm2_quote -o` writes, or JSON: {\"sha256\": {\"0\": DIGITS}}"
             }
+            Error::Format { .. } => "was it cut on its way, or encoded?",
             Error::Twice { .. } => "verify one after the other",
             Error::NoEvidence { .. } => "add the report, quote or bundle that is to be verified",
             Error::Chain { .. } => {
@@ -147,6 +159,7 @@ impl Error {
             Error::Certificates { .. } => "certificates",
             Error::Collateral { .. } => "collateral",
             Error::Pcrs { .. } => "pcrs",
+            Error::Format { .. } => "format",
             Error::Twice { .. } => "twice",
             Error::NoEvidence { .. } => "no_evidence",
             Error::Chain { .. } => "chain",

@@ -21,11 +21,13 @@
 mod call;
 mod content;
 mod error;
+mod inspect;
 mod question;
 mod sort;
 
 pub use call::call;
 pub use content::{Content, File, Kind};
 pub use error::Error;
+pub use inspect::{Inspection, describe_certificate, describe_revocation_list, inspect};
 pub use question::{Answer, Challenge, ExpectedImage, ExpectedWorkload, Nonce, Question, verify};
 pub use sort::Sorted;

@@ -218,13 +218,9 @@ fn public_key(vector: &Vector) -> PublicKey {
     PublicKey::parse_spki(&der).unwrap_or_else(|error| panic!("{}: ak.pub.pem: {error}", vector.name))
 }
 
-/// A TPMT_SIGNATURE, or an RSA signature by itself, which vTPMs of Azure make with RSASSA and SHA-256.
 fn signature(vector: &Vector) -> Signature {
-    let bytes = vector.file("quote.sig");
-    if Signature::looks_structured(&bytes) {
-        return Signature::parse(&bytes).unwrap_or_else(|error| panic!("{}: {error}", vector.name));
-    }
-    Signature::from_raw_rsa(Scheme::RsaSsa(HashAlgorithm::Sha256), &bytes).expect("an RSA signature")
+    Signature::parse_structured_or_raw(&vector.file("quote.sig"))
+        .unwrap_or_else(|error| panic!("{}: {error}", vector.name))
 }
 
 fn scheme_name(scheme: Scheme) -> String {

@@ -8,14 +8,14 @@ use casemate_evidence::{
     snp::{Product, Report},
     x509::{Certificate, RevocationList},
 };
-use casemate_intake::{Content, File};
+use casemate_intake::{Content, File, describe_certificate, describe_revocation_list};
 use casemate_verify::snp::Endorsements;
 use serde_json::{Value, json};
 
 use crate::{
     Error,
     clock::{self, Moment},
-    commands::{Context, inspect},
+    commands::Context,
     endorsements::{azure_host, failed},
     evidence, exit, files,
     output::{size, table},
@@ -252,7 +252,12 @@ fn status(context: &Context) -> Result<u8, Error> {
 fn content(item: &Item) -> Value {
     match item {
         Item::AmdRevocationList(der) => {
-            RevocationList::parse(der).map_or(Value::Null, |list| inspect::revocation_list(&list))
+            let shown = |list| {
+                let mut shown = describe_revocation_list(&list);
+                shown["kind"] = "revocation-list".into();
+                shown
+            };
+            RevocationList::parse(der).map_or(Value::Null, shown)
         }
         Item::IntelCollateral(set) => TcbInfo::parse(&set.collateral.tcb_info).map_or(Value::Null, |info| {
             json!({
@@ -267,7 +272,7 @@ fn content(item: &Item) -> Value {
                 json!({ "tee": list.tee(), "tcb_evaluation_data_numbers": numbers })
             })
         }
-        other => Certificate::parse(&other.bytes()).map_or(Value::Null, |one| inspect::certificate(&one)),
+        other => Certificate::parse(&other.bytes()).map_or(Value::Null, |one| describe_certificate(&one)),
     }
 }
 

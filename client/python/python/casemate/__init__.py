@@ -16,7 +16,7 @@ from typing import Any, Iterable, Mapping, Sequence, Union
 
 from ._casemate import __version__, call as _call
 
-__all__ = ["Answer", "Error", "File", "__version__", "policies", "recognise", "verify"]
+__all__ = ["Answer", "Error", "File", "__version__", "inspect", "policies", "recognise", "verify"]
 
 #: A file that was handed over: its bytes, its path, or its name and its bytes.
 File = Union[bytes, "PathLike[str]", "tuple[str, bytes]"]
@@ -106,6 +106,16 @@ def verify(
 def recognise(files: Iterable[File]) -> list[dict[str, Any]]:
     """Says of each file what it is: ``{"kind": ...}``, or ``{"error": ...}`` for what cannot be used."""
     return _ask({"recognise": {}}, files)["files"]
+
+
+def inspect(files: Iterable[File], *, at: Union[datetime, int, None] = None) -> Mapping[str, Any]:
+    """Says what stands in files and what holds among them, and judges nothing.
+
+    :param at: when the paths of certificates are looked at; now, if left out.
+    :return: ``files``, of each ``{"content": ...}`` or ``{"error": ...}``, and ``checks`` by name
+        (``docs/reference/question.md``).
+    """
+    return _ask({"inspect": {"at_ms": _milliseconds(at)}}, files)["inspection"]
 
 
 def policies() -> dict[str, str]:

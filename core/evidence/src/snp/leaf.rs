@@ -153,6 +153,11 @@ impl Leaf {
         self.tcb
     }
 
+    /// The patch levels that make up [`Self::tcb`], in its byte order, by AMD's names: `blSPL`, `spl4` and so on.
+    pub fn patch_levels(&self) -> impl Iterator<Item = (&'static str, u8)> + use<> {
+        tcb_extensions(self.product).into_iter().map(|(_, name)| name).zip(*self.tcb.as_bytes())
+    }
+
     /// hwid: the chip; VCEK only.
     pub fn hardware_id(&self) -> Option<HardwareId> {
         self.hardware_id

@@ -1,5 +1,7 @@
 //! How did the TPM sign?
 
+use casemate_crypto::hash::HashAlgorithm;
+
 use super::attest::{finish, hash_of, read_hash, read_sized};
 use super::error::TpmError;
 use super::public::{Scheme, TPM_ALG_ECDSA, TPM_ALG_RSAPSS, TPM_ALG_RSASSA};
@@ -55,6 +57,18 @@ impl Signature {
             return Err(TpmError::TooLong { field: "signature", found: bytes.len(), maximum: 512 });
         }
         Ok(Self { scheme, value: bytes.to_vec() })
+    }
+
+    /// Reads what a device handed over: a TPMT_SIGNATURE, or the number alone, which vTPMs of Azure make with RSASSA and
+    /// SHA-256.
+    ///
+    /// # Errors
+    /// [`TpmError`].
+    pub fn parse_structured_or_raw(bytes: &[u8]) -> Result<Self, TpmError> {
+        match Self::looks_structured(bytes) {
+            true => Self::parse(bytes),
+            false => Self::from_raw_rsa(Scheme::RsaSsa(HashAlgorithm::Sha256), bytes),
+        }
     }
 
     /// Whether these bytes begin as a TPMT_SIGNATURE of a known scheme does. An RSA signature by itself

@@ -1,12 +1,11 @@
 //! Is the TPM's part of a bundle genuine, and who vouches for its key?
 
 use casemate_crypto::Provider;
-use casemate_crypto::hash::{HashAlgorithm, Sha256};
+use casemate_crypto::hash::Sha256;
 use casemate_evidence::bundle::{TpmKey, TpmQuote};
 use casemate_evidence::gcp::{Instance, InstanceError};
 use casemate_evidence::tpm::{
-    Attest, CertificateError, KeyUse, PcrFileError, PcrValues, Public, Scheme, Signature, TcgCertificate,
-    TpmError,
+    Attest, CertificateError, KeyUse, PcrFileError, PcrValues, Public, Signature, TcgCertificate, TpmError,
 };
 use casemate_evidence::x509::{self, Certificate, Oddities, PublicKey, RevocationList};
 
@@ -122,12 +121,8 @@ pub fn authenticate(
 /// Statement, signature and values of a bundle's quote; nothing about the signature is known.
 pub(crate) fn read_quote(quote: &TpmQuote) -> Result<(Attest, Signature, PcrValues), AuthenticateError> {
     let attest = Attest::parse(&quote.statement).map_err(AuthenticateError::Statement)?;
-    let signature = match Signature::looks_structured(&quote.signature) {
-        true => Signature::parse(&quote.signature),
-        // vTPMs of Azure hand over the number alone.
-        false => Signature::from_raw_rsa(Scheme::RsaSsa(HashAlgorithm::Sha256), &quote.signature),
-    };
-    let signature = signature.map_err(AuthenticateError::SignatureFormat)?;
+    let signature =
+        Signature::parse_structured_or_raw(&quote.signature).map_err(AuthenticateError::SignatureFormat)?;
     Ok((attest, signature, PcrValues::read_items(&quote.pcrs)?))
 }
 
