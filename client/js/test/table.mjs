@@ -5,6 +5,8 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 
+import { faults } from "./fields.mjs";
+
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Where the vectors are. They are not part of the project. */
@@ -19,11 +21,14 @@ export function present() {
   return false;
 }
 
-/** Every vector of every kind: `{ name, json, cases }`, of which each case has `paths`, `at` and `expected`. */
+/**
+ * Every vector of every kind: `{ name, json, cases, inspections }`. A case has `paths`, `at` and `expected`; an inspection
+ * `paths` and `at`, and tells of an answer what is not as the vector states.
+ */
 export function vectors() {
   const kinds = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return kinds.flatMap(({ name: kind }) => {
-    if ([...table.no_evidence_of_a_guest, ...table.not_taken_yet, ...table.not_evidence_alone].includes(kind)) return [];
+    if (kind in table.not_asked) return [];
     const rules = table.kinds[kind];
     if (!rules) throw new Error(`client/vectors.json has no kind ${kind}`);
     const names = readdirSync(join(folder, kind), { withFileTypes: true }).filter((entry) => entry.isDirectory());
@@ -35,10 +40,12 @@ export function vectors() {
 function vector(kind, name, rules) {
   const path = (file) => join(folder, kind, name, file);
   const json = JSON.parse(readFileSync(path("vector.json"), "utf8"));
-  const paths = rules.files.map(path).filter((file) => existsSync(file) && statSync(file).size > 0);
-  if (paths.length === 0) throw new Error(`${kind}/${name} has none of ${rules.files.join(", ")}`);
   const meaning = rules.results[json.expected.result];
   if (!meaning) throw new Error(`client/vectors.json does not say what ${json.expected.result} of ${kind}/${name} means`);
+  const vector = { name: `${kind}/${name}`, json, inspections: inspections({ json, rules, table }, path), cases: [] };
+  if (!rules.files) return vector;
+  const paths = rules.files.map(path).filter((file) => existsSync(file) && statSync(file).size > 0);
+  if (paths.length === 0) throw new Error(`${kind}/${name} has none of ${rules.files.join(", ")}`);
   const key = rules.enrolled_key && path(rules.enrolled_key);
   const enrolled = key && existsSync(key) ? digestOf(readFileSync(key, "utf8")) : undefined;
   const cases = times(json.expected, meaning).map(({ at, expected, beside }) => ({
@@ -47,7 +54,25 @@ function vector(kind, name, rules) {
     enrolled,
     paths: beside ? [...paths, path(beside)] : paths,
   }));
-  return { name: `${kind}/${name}`, json, cases };
+  return { ...vector, cases };
+}
+
+/** All files of a vector, at the times at which its certificates are looked at. */
+function inspections(vector, path) {
+  const { valid_from, valid_until, result } = vector.json.expected;
+  const names = Object.keys(vector.json.files).filter((file) => statSync(path(file)).size > 0);
+  const [start, end] = [Date.parse(valid_from ?? "2025-01-01T00:00:00Z"), Date.parse(valid_until)];
+  const times = [{ at: start, holds: true }];
+  if (valid_until && vector.rules.results[result] === "path") {
+    const inside = Math.floor((start + end) / 2000) * 1000;
+    times.push({ at: inside, holds: true }, { at: end, holds: true });
+    times.push({ at: start - 1000, holds: false }, { at: end + 1000, holds: false });
+  }
+  return times.map((time) => ({
+    at: time.at,
+    paths: names.map(path),
+    faults: (inspection) => faults(vector, names, inspection, time),
+  }));
 }
 
 /** SHA-256 of the key in PEM, as a policy lists it. */

@@ -14,9 +14,8 @@ import { isExpected, lenient, present, vectors } from "./table.mjs";
 const ask = fileURLToPath(new URL("../../../target/debug/examples/ask", import.meta.url));
 
 /** The reply of the native verifier. */
-async function native(question, paths) {
-  const request = JSON.stringify({ verify: question });
-  const { stdout } = await promisify(execFile)(ask, [request, ...paths], { maxBuffer: 16 << 20 });
+async function native(request, paths) {
+  const { stdout } = await promisify(execFile)(ask, [JSON.stringify(request), ...paths], { maxBuffer: 16 << 20 });
   return JSON.parse(stdout);
 }
 
@@ -32,14 +31,29 @@ test("every vector gives the expected answer, and the native one", { skip: !pres
       for (const policy of [lenient(policies.hardware_only, one), policies.example]) {
         const answer = casemate.verify(files, { policy, at, subject: vector.name });
         if (policy !== policies.example) assert.ok(isExpected(one, answer.verdict), `${context}\n${answer.text}`);
-        const request = { policy, at_ms: at, subject: vector.name };
-        assert.deepEqual((await native(request, paths)).answer, answer, context);
+        const question = { policy, at_ms: at, subject: vector.name };
+        assert.deepEqual((await native({ verify: question }, paths)).answer, answer, context);
       }
       judged += 1;
     }
   }
   assert.ok(judged > 0);
   console.log(`${judged} appraisals of ${vectors().length} vectors in Node`);
+});
+
+test("every vector says what it states when it is inspected, and what the native verifier says", { skip: !present() }, async () => {
+  const casemate = await load();
+  let inspected = 0;
+  for (const vector of vectors()) {
+    for (const { at, paths, faults } of vector.inspections) {
+      const inspection = casemate.inspect(paths.map((path) => ({ name: basename(path), bytes: readFileSync(path) })), { at });
+      assert.deepEqual(faults(inspection), [], vector.name);
+      assert.deepEqual(inspection, (await native({ inspect: { at_ms: at } }, paths)).inspection, vector.name);
+      inspected += 1;
+    }
+  }
+  assert.ok(inspected > 0);
+  console.log(`${inspected} inspections of ${vectors().length} vectors in Node`);
 });
 
 test("any order and any encoding of the files gives the same verdict", { skip: !present() }, async () => {

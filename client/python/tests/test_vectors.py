@@ -10,21 +10,23 @@ from pathlib import Path
 
 import casemate
 import pytest
+from fields import faults
 
 HERE = Path(__file__).resolve().parent
 FOLDER = Path(os.environ.get("CASEMATE_VECTORS", HERE.parents[3] / "shared" / "vectors"))
 TABLE = json.loads((HERE.parents[1] / "vectors.json").read_text())
-SKIPPED = TABLE["no_evidence_of_a_guest"] + TABLE["not_taken_yet"] + TABLE["not_evidence_alone"]
 
 
-def vectors():
-    """Every vector of every kind: folder, kind, rules."""
+def vectors(judged_only=False):
+    """Every vector of every kind, or of those that are judged with a policy: folder and kind."""
     if not FOLDER.is_dir():
         assert "CI" not in os.environ, f"no vectors in {FOLDER}; CI needs them"
         return [pytest.param(None, None, marks=pytest.mark.skip(f"NOT RUN: no vectors in {FOLDER}"))]
     found = []
     for kind in sorted(entry for entry in FOLDER.iterdir() if entry.is_dir()):
-        if kind.name in SKIPPED:
+        if kind.name in TABLE["not_asked"]:
+            continue
+        if judged_only and "files" not in TABLE["kinds"][kind.name]:
             continue
         folders = sorted(entry for entry in kind.iterdir() if entry.is_dir())
         assert folders, f"{kind} holds no vectors"
@@ -78,7 +80,7 @@ def failed(nodes):
             yield node["code"]
 
 
-@pytest.mark.parametrize("folder, kind", vectors())
+@pytest.mark.parametrize("folder, kind", vectors(judged_only=True))
 def test_a_vector_gives_the_expected_answer(folder, kind):
     vector = json.loads((folder / "vector.json").read_text())
     rules = TABLE["kinds"][kind]
@@ -97,3 +99,22 @@ def test_a_vector_gives_the_expected_answer(folder, kind):
         else:
             assert answer.outcome != "not_genuine", answer.text
             assert set(failed(answer.verdict["groups"])) <= set(TABLE["policy"]["may_fail"]), answer.text
+
+
+@pytest.mark.parametrize("folder, kind", vectors())
+def test_a_vector_says_what_it_states_when_inspected(folder, kind):
+    vector = json.loads((folder / "vector.json").read_text())
+    rules = TABLE["kinds"][kind]
+    files = [folder / name for name in vector["files"] if (folder / name).stat().st_size]
+    names = [file.name for file in files]
+    for at, holds in times(vector["expected"], rules):
+        inspection = casemate.inspect(files, at=at)
+        assert faults(vector, rules, TABLE, names, inspection, holds) == []
+
+
+def times(expected, rules):
+    """When certificates are looked at, and whether their paths hold then."""
+    if rules["results"][expected["result"]] != "path" or "valid_from" not in expected:
+        return [(milliseconds(expected.get("valid_from", "2025-01-01T00:00:00+00:00")), True)]
+    start, end = milliseconds(expected["valid_from"]), milliseconds(expected["valid_until"])
+    return [(start, True), ((start + end) // 2, True), (end, True), (start - 1000, False), (end + 1000, False)]
