@@ -26,6 +26,23 @@ export function show({ verdict, outline, text }) {
   for (const part of ["#checks", "#as-text", "#as-json"]) document.querySelector(part).hidden = false;
 }
 
+/** Shows what files say that are no evidence by themselves, such as certificates and logs; nothing is judged. */
+export function showContent({ files, checks }, names) {
+  begin("described", "NOT JUDGED", "No report, quote or bundle is here: this is what the files say, whoever wrote them");
+  document.querySelector("#answer").classList.remove("simulated");
+  const said = files.map(({ content, error }, index) => field(names[index], content ?? error.message));
+  const held = Object.keys(checks).length > 0 ? [field("what holds among them", checks)] : [];
+  document.querySelector("#tree").replaceChildren(...[...said, ...held].map(branch));
+  list("#open", []);
+  list("#hints", ["add the report, quote or bundle that is to be verified"]);
+  for (const part of ["#checks", "#as-text", "#as-json"]) document.querySelector(part).hidden = true;
+}
+
+/** Shows every field of every file. */
+export function showFields(inspection) {
+  document.querySelector("#fields pre").textContent = JSON.stringify(inspection, null, 2);
+}
+
 /** Shows why there is nothing to judge. */
 export function showError(error) {
   begin("error", "NOTHING TO JUDGE", error.message);
@@ -68,6 +85,13 @@ function branch({ label, text, status, remark, notes, children }) {
   const item = element("li", {}, line, ...notes.map((note) => element("p", { class: "note" }, note)));
   if (children.length) item.append(element("ul", {}, ...children.map(branch)));
   return item;
+}
+
+/** A field and those in it, as a branch of the tree. */
+function field(label, value) {
+  const nested = value !== null && typeof value === "object";
+  const children = nested ? Object.entries(value).map(([name, inner]) => field(name, inner)) : [];
+  return { label, text: nested ? "" : value === null ? "none" : String(value), status: null, remark: "", notes: [], children };
 }
 
 function mark(status) {

@@ -1,7 +1,7 @@
 // The page: whenever evidence or question change, the answer does.
 
 import { load } from "../js/casemate.js";
-import { listenForCopies, show, showError, wait } from "./answer.js";
+import { listenForCopies, show, showContent, showError, showFields, wait } from "./answer.js";
 import { Evidence } from "./evidence.js";
 import { Question } from "./question.js";
 
@@ -16,16 +16,29 @@ async function start() {
     if (evidence.files.length > 0) document.querySelector("#headline").scrollIntoView({ block: "nearest" });
   });
   const question = new Question(casemate.policies(), () => answer());
+  const ask = () => question.read(evidence.challenge, evidence.subject);
+  const inspect = () => casemate.inspect(evidence.files, ask());
+  const tellFields = () => {
+    try {
+      showFields(inspect());
+    } catch (error) {
+      showFields({ error: error.message });
+    }
+  };
   const answer = () => {
     if (evidence.files.length === 0) return wait("It appears here as soon as there is evidence.");
     const began = performance.now();
     try {
-      show(casemate.verify(evidence.files, question.read(evidence.challenge, evidence.subject)));
+      show(casemate.verify(evidence.files, ask()));
     } catch (error) {
-      showError(error);
+      if (error.code === "no_evidence") showContent(inspect(), evidence.files.map(({ name }) => name));
+      else showError(error);
     }
     document.querySelector("#answer").dataset.milliseconds = performance.now() - began;
+    if (fields.open) tellFields();
   };
+  const fields = document.querySelector("#fields");
+  fields.addEventListener("toggle", () => fields.open && tellFields());
   answer();
 }
 

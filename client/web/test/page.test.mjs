@@ -125,6 +125,39 @@ test("every vector gives the expected answer, and the native one", { skip: !pres
   }
 });
 
+test("every vector says what it states when it is inspected, and what the native verifier says", { skip: !present() }, async () => {
+  let inspected = 0;
+  for (const vector of vectors()) {
+    await browser.open(page.href, ready);
+    await browser.evaluate("document.querySelector('#fields').open = true");
+    let given = false;
+    for (const { at, paths, faults } of vector.inspections) {
+      await set("#at", new Date(at).toISOString().slice(0, 19));
+      if (!given) await handOver(paths);
+      given = true;
+      const inspection = JSON.parse(await browser.evaluate("document.querySelector('#fields pre').textContent"));
+      assert.deepEqual(faults(inspection), [], vector.name);
+      const request = JSON.stringify({ inspect: { at_ms: at } });
+      const { stdout } = await promisify(execFile)(ask, [request, ...paths], { maxBuffer: 16 << 20 });
+      assert.deepEqual(inspection, JSON.parse(stdout).inspection, vector.name);
+      inspected += 1;
+    }
+  }
+  assert.ok(inspected > 0);
+  console.log(`${inspected} inspections of ${vectors().length} vectors in Chromium`);
+});
+
+test("logs and certificates alone are shown, and not judged", { skip: !present() }, async () => {
+  for (const [kind, text] of [["tcg-eventlog", /EV_SEPARATOR/], ["snp-certs", /SEV-Milan/]]) {
+    await browser.open(page.href, ready);
+    const vector = vectors().find(({ name }) => name.startsWith(`${kind}/`) && (kind !== "snp-certs" || name.includes("milan-v")));
+    await handOver(vector.inspections[0].paths);
+    const { state, tag, tree } = await shown();
+    assert.deepEqual([state, tag], ["described", "NOT JUDGED"]);
+    assert.match(tree, text);
+  }
+});
+
 test("a policy asks what the page asks", { skip: !present() }, async () => {
   await browser.open(page.href, ready);
   const { cases, json } = report();
@@ -163,7 +196,7 @@ test("files can be dropped, pasted and taken away, and stay text", { skip: !pres
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true }));
   })()`);
   await browser.until("document.querySelectorAll('#given li').length === 2");
-  assert.equal((await shown()).state, "error");
+  assert.equal((await shown()).state, "described");
   await set("#pasted", `\n ${first} `);
   await click("#add-pasted");
   const { state, sentence } = await shown();
