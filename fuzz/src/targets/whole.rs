@@ -1,16 +1,20 @@
 //! Whole verifications: evidence bundles, loose files, calls from other languages, policies.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use casemate_crypto::{Provider, RustCrypto};
+use casemate_evidence::azure::HclReport;
 use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::intel::Quote;
+use casemate_evidence::nitro::Document;
 use casemate_evidence::snp::Report;
 use casemate_intake::{Content, File, Sorted, call};
 use casemate_verify::intel::Collateral;
 use casemate_verify::snp::Endorsements;
 use casemate_verify::{
-    AcceptSimulated, Channel, Expectations, Freshness, Outcome, Policy, Style, Verdict, Verifier, Workload,
+    AcceptSimulated, Channel, Expectations, Freshness, Outcome, Policy, Section, Style, Verdict, Verifier,
+    Workload,
 };
 
 use crate::parts::{join, split};
@@ -45,25 +49,32 @@ fn only_what_was_recorded(bundle: &Bundle) {
         return;
     }
     let signed = SIGNED.get_or_init(|| {
-        let reports = vectors.files("snp", &["report.bin"]);
-        let quotes = ["tdx", "sgx"].iter().flat_map(|kind| vectors.files(kind, &["quote.bin"]));
-        reports
-            .iter()
-            .filter_map(|report| signed_by_hardware(Some(report), None))
-            .chain(quotes.filter_map(|quote| signed_by_hardware(None, Some(&quote))))
+        let kinds = ["snp", "tdx", "sgx", "azure-hcl", "nitro", "tpm-quote"];
+        let folders = kinds.iter().flat_map(|kind| vectors.folders(kind));
+        folders
+            .filter_map(|folder| bundle_of(&files_of(&folder)))
+            .filter_map(|one| signed_bytes(&one))
             .collect()
     });
-    let quote = bundle.tdx_quote().or(bundle.sgx_quote());
-    let found = signed_by_hardware(bundle.snp_report(), quote).expect("genuine evidence is well formed");
+    let found = signed_bytes(bundle).expect("genuine evidence is well formed");
     assert!(signed.contains(&found), "genuine, and nobody recorded it");
 }
 
-fn signed_by_hardware(report: Option<&[u8]>, quote: Option<&[u8]>) -> Option<Vec<u8>> {
-    match (report, quote) {
-        (Some(report), _) => Report::parse(report).ok().map(|report| report.signed_bytes().to_vec()),
-        (_, Some(quote)) => Quote::parse(quote).ok().map(|quote| quote.signed_bytes().to_vec()),
+/// What hardware, hypervisor or TPM signed of this evidence.
+fn signed_bytes(bundle: &Bundle) -> Option<Vec<u8>> {
+    let of_report = |report: &[u8]| Report::parse(report).ok().map(|report| report.signed_bytes().to_vec());
+    bundle.items().iter().find_map(|item| match item {
+        Item::SnpReport(report) => of_report(report),
+        Item::TdxQuote(quote) | Item::SgxQuote(quote) => {
+            Quote::parse(quote).ok().map(|quote| quote.signed_bytes().to_vec())
+        }
+        Item::AzureReport(report) => of_report(&HclReport::parse(report).ok()?.tee_report),
+        Item::NitroDocument(document) => {
+            Document::parse(document).ok().map(|document| document.signed_bytes())
+        }
+        Item::TpmQuote(quote) => Some(quote.statement.to_vec()),
         _ => None,
-    }
+    })
 }
 
 /// The verdict under the policy for strangers, at the time of the collateral or in 2026.
@@ -71,7 +82,8 @@ fn judge(bundle: &Bundle, provider: &'static dyn Provider) -> Verdict {
     static POLICY: OnceLock<Policy> = OnceLock::new();
     let policy = POLICY.get_or_init(|| {
         let text = Policy::hardware_only() + SGX;
-        Policy::parse(&text).expect("the policy for strangers, and rules for SGX")
+        let text = Section::ALL.iter().fold(text, |text, section| Policy::with_section(&text, *section));
+        Policy::parse(&text).expect("the policy for strangers, and every section that it may have")
     });
     let verifier =
         Verifier { policy, roots: &policy.roots(), accept_simulated: AcceptSimulated::No, provider };
@@ -146,7 +158,68 @@ fn bundles(vectors: &Vectors) -> Vec<Vec<u8>> {
             seeds.push(Bundle::new([item(quote.into())].into_iter().chain(collateral)).to_bytes());
         }
     }
+    for kind in ["nitro", "tpm-quote"] {
+        seeds.extend(bundles_of(vectors.folders(kind).iter().map(|folder| files_of(folder))));
+    }
+    seeds.extend(bundles_of(vectors.folders("azure-hcl").iter().map(|folder| azures(vectors, folder))));
+    seeds.extend(bundles_of(beside_a_quote(vectors).into_iter()));
+    for log in vectors.files("ccel", &["ccel.bin"]).into_iter().take(4) {
+        let quote = vectors.files("tdx", &["quote.bin"]).swap_remove(0);
+        seeds.extend(bundle_of(&[quote, log]).map(|bundle| bundle.to_bytes()));
+    }
     seeds
+}
+
+fn bundles_of(sets: impl Iterator<Item = Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
+    sets.filter_map(|files| bundle_of(&files)).map(|bundle| bundle.to_bytes()).collect()
+}
+
+/// What the files are together, if they are evidence.
+fn bundle_of(files: &[Vec<u8>]) -> Option<Bundle> {
+    let files: Vec<File<'_>> = files.iter().map(|bytes| File { name: "seed", bytes }).collect();
+    Sorted::read(&files).ok().map(|sorted| sorted.bundle)
+}
+
+/// The files of a vector that are evidence or belong to it.
+fn files_of(folder: &Path) -> Vec<Vec<u8>> {
+    const NAMES: [&str; 12] = [
+        "report.bin",
+        "quote.bin",
+        "attestation.cbor",
+        "hcl-report.bin",
+        "quote.msg",
+        "quote.sig",
+        "pcrs.json",
+        "pcrs.blob",
+        "quotepcr.out",
+        "ak.pub.pem",
+        "ak.tpmt_public.bin",
+        "eventlog.bin",
+    ];
+    NAMES.iter().filter_map(|name| file(folder, name)).filter(|bytes| !bytes.is_empty()).collect()
+}
+
+/// A report of Azure's with the quote of the same machine's vTPM, if one was recorded.
+fn azures(vectors: &Vectors, folder: &Path) -> Vec<Vec<u8>> {
+    let quotes = vectors.folders("tpm-quote");
+    let quote = quotes.iter().find(|quote| quote.file_name() == folder.file_name());
+    let mut files: Vec<Vec<u8>> = file(folder, "hcl-report.bin").into_iter().collect();
+    files.extend(quote.into_iter().flat_map(|quote| files_of(quote)));
+    files
+}
+
+/// A quote of a TPM, and in turn: each IMA list, and each chain of a cloud's.
+fn beside_a_quote(vectors: &Vectors) -> Vec<Vec<Vec<u8>>> {
+    let Some(quote) = vectors.folders("tpm-quote").into_iter().next() else { return Vec::new() };
+    let part = |name| file(&quote, name);
+    let signed: Vec<Vec<u8>> = ["quote.msg", "quote.sig", "pcrs.json"].into_iter().filter_map(part).collect();
+    let lists = vectors.files("ima", &["ascii_runtime_measurements"]).into_iter().map(|list| vec![list]);
+    let chains = vectors.folders("tpm-certs").into_iter().filter_map(|folder| {
+        let leaf = file(&folder, "leaf.pem")?;
+        let above = ["intermediates.pem", "roots.pem"].into_iter().filter_map(|name| file(&folder, name));
+        Some(std::iter::once(leaf).chain(above).collect::<Vec<_>>())
+    });
+    lists.chain(chains).map(|beside| [signed.clone(), beside].concat()).collect()
 }
 
 fn loose_files(vectors: &Vectors) -> Vec<Vec<u8>> {
@@ -161,8 +234,37 @@ fn loose_files(vectors: &Vectors) -> Vec<Vec<u8>> {
         let parts = ["quote.bin", "collateral.json"].map(|name| file(&folder, name).unwrap_or_default());
         seeds.push(join([&parts[0], &parts[1], b""]));
     }
-    seeds.extend(vectors.files("snp-certs", &["crl.der"]));
+    for folder in vectors.folders("tpm-quote") {
+        let parts =
+            ["quote.msg", "quote.sig", "pcrs.json"].map(|name| file(&folder, name).unwrap_or_default());
+        seeds.push(join(parts.each_ref().map(Vec::as_slice)));
+    }
+    for folder in vectors.folders("azure-hcl") {
+        let files = azures(vectors, &folder);
+        let part = |index: usize| files.get(index).map(Vec::as_slice).unwrap_or_default();
+        seeds.push(join([part(0), part(1), part(2)]));
+    }
+    seeds.extend(alone(vectors));
     seeds
+}
+
+/// Files that are something by themselves, of each kind a few.
+fn alone(vectors: &Vectors) -> Vec<Vec<u8>> {
+    let kinds = [
+        ("snp", "report.bin"),
+        ("snp-certs", "crl.der"),
+        ("snp-certs", "cert_chain.pem"),
+        ("tdx", "quote.bin"),
+        ("tpm-quote", "quote.msg"),
+        ("tpm-quote", "ak.tpmt_public.bin"),
+        ("tpm-certs", "leaf.pem"),
+        ("azure-hcl", "hcl-report.bin"),
+        ("nitro", "attestation.cbor"),
+        ("ccel", "ccel.bin"),
+        ("tcg-eventlog", "eventlog.bin"),
+        ("ima", "ascii_runtime_measurements"),
+    ];
+    kinds.into_iter().flat_map(|(kind, name)| vectors.files(kind, &[name]).into_iter().take(3)).collect()
 }
 
 fn questions(vectors: &Vectors) -> Vec<Vec<u8>> {
@@ -175,10 +277,14 @@ fn questions(vectors: &Vectors) -> Vec<Vec<u8>> {
         "images": [{ "image": "lite", "measurement": "4d".repeat(48), "source": "image.lock" }],
         "challenge": { "nonce": { "value": "4e".repeat(32), "made_ms": IN_2026_MS } },
     }});
-    let requests = [question.to_string(), r#"{"recognise":{}}"#.to_owned(), r#"{"policies":{}}"#.to_owned()];
-    let files = vectors.files("snp", &["report.bin"]);
-    let report = files.first().map(Vec::as_slice).unwrap_or_default();
-    requests.iter().map(|request| join([request.as_bytes(), report])).collect()
+    let inspect = format!(r#"{{"inspect":{{"at_ms":{IN_2026_MS}}}}}"#);
+    let requests =
+        [question.to_string(), inspect, r#"{"recognise":{}}"#.to_owned(), r#"{"policies":{}}"#.to_owned()];
+    let mut files = alone(vectors);
+    files.push(Vec::new());
+    let each =
+        |request: &String| files.iter().map(|file| join([request.as_bytes(), file])).collect::<Vec<_>>();
+    requests.iter().flat_map(each).collect()
 }
 
 fn policies(_: &Vectors) -> Vec<Vec<u8>> {
