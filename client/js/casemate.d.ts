@@ -55,6 +55,8 @@ export type Kind =
   | "public_key"
   | "event_log"
   | "ima_list"
+  | "nvidia_report"
+  | "nvidia_manifest"
   | (string & {});
 
 export type Outcome = "verified" | "refused" | "not_genuine";

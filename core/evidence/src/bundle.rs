@@ -4,6 +4,10 @@
 //! Specified in `docs/reference/evidence-bundle.md`. The items are not yet parsed: which of them are
 //! evidence of what is asked in their own modules.
 
+mod nvidia;
+
+pub use nvidia::NvidiaDevice;
+
 use casemate_crypto::sign;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode};
@@ -73,6 +77,12 @@ pub enum Item {
     /// What the running kernel measured, in ASCII; see [`crate::ima::List`].
     #[n(35)]
     ImaList(#[n(0)] ByteVec),
+    /// What the machine's NVIDIA devices answered.
+    #[n(48)]
+    NvidiaDevices(#[cbor(n(0), decode_with = "nvidia::read_devices")] Vec<NvidiaDevice>),
+    /// What they should measure, each as NVIDIA publishes it; see [`crate::nvidia::Manifest`].
+    #[n(49)]
+    NvidiaManifests(#[cbor(n(0), decode_with = "nvidia::read_manifests")] Vec<ByteVec>),
 }
 
 /// A TPM's quote with the PCR values that it covers.
@@ -365,6 +375,24 @@ impl Bundle {
         })
     }
 
+    /// The NVIDIA devices; empty if none came along.
+    pub fn nvidia_devices(&self) -> &[NvidiaDevice] {
+        let devices = self.items.iter().find_map(|item| match item {
+            Item::NvidiaDevices(devices) => Some(devices.as_slice()),
+            _ => None,
+        });
+        devices.unwrap_or_default()
+    }
+
+    /// The manifests of NVIDIA; empty if none came along.
+    pub fn nvidia_manifests(&self) -> &[ByteVec] {
+        let manifests = self.items.iter().find_map(|item| match item {
+            Item::NvidiaManifests(manifests) => Some(manifests.as_slice()),
+            _ => None,
+        });
+        manifests.unwrap_or_default()
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> Option<&[u8]> {
         self.items.iter().find_map(|item| match item {
@@ -412,6 +440,8 @@ impl Item {
             Item::TpmKey(_) => 33,
             Item::EventLog(_) => 34,
             Item::ImaList(_) => 35,
+            Item::NvidiaDevices(_) => 48,
+            Item::NvidiaManifests(_) => 49,
         }
     }
 }

@@ -62,6 +62,10 @@ pub enum Kind {
     EventLog,
     /// What the running kernel measured, in ASCII.
     ImaList,
+    /// What a GPU or switch of NVIDIA answered: a transcript of SPDM.
+    NvidiaReport,
+    /// What one should measure: a reference integrity manifest.
+    NvidiaManifest,
 }
 
 /// A file that was recognised.
@@ -100,6 +104,10 @@ pub enum Content {
     EventLog(Vec<u8>),
     /// A list, not parsed.
     ImaList(Vec<u8>),
+    /// A report of a device, not parsed.
+    NvidiaReport(Vec<u8>),
+    /// A manifest, not parsed.
+    NvidiaManifest(Vec<u8>),
 }
 
 impl File<'_> {
@@ -126,6 +134,8 @@ impl Kind {
         Kind::PublicKey,
         Kind::EventLog,
         Kind::ImaList,
+        Kind::NvidiaReport,
+        Kind::NvidiaManifest,
     ];
 
     /// The kind that binary or PEM data begin like; `None` for everything else.
@@ -146,6 +156,11 @@ impl Kind {
             [3..=5, 0, 2 | 3, 0, 0, 0, 0, 0, ..] => Some(Kind::SgxQuote),
             [b'{', ..] if bytes.windows(10).any(|word| word == b"\"tcb_info\"") => {
                 Some(Kind::IntelCollateral)
+            }
+            // DMTF DSP0274: GET_MEASUREMENTS of SPDM 1.1, which asks for a signature over all measurements.
+            [0x11, 0xE0, 1, 0xFF, ..] => Some(Kind::NvidiaReport),
+            [b'<', ..] if bytes.windows(16).take(64).any(|word| word == b"SoftwareIdentity") => {
+                Some(Kind::NvidiaManifest)
             }
             _ if Self::of_tpm_or_cloud(bytes).is_some() => Self::of_tpm_or_cloud(bytes),
             // AMD 56860 §7.3, ATTESTATION_REPORT: begins with VERSION, 32 bits, little-endian.
@@ -214,6 +229,8 @@ impl Kind {
             Kind::PublicKey => "public key",
             Kind::EventLog => "event log",
             Kind::ImaList => "IMA list",
+            Kind::NvidiaReport => "NVIDIA device report",
+            Kind::NvidiaManifest => "NVIDIA manifest",
         }
     }
 }
@@ -277,6 +294,8 @@ impl Content {
             },
             Kind::EventLog => Ok(Content::EventLog(bytes.to_vec())),
             Kind::ImaList => Ok(Content::ImaList(bytes.to_vec())),
+            Kind::NvidiaReport => Ok(Content::NvidiaReport(bytes.to_vec())),
+            Kind::NvidiaManifest => Ok(Content::NvidiaManifest(bytes.to_vec())),
             Kind::Certificates => certificates(bytes)
                 .map(Content::Certificates)
                 .map_err(|source| Error::Certificates { name: name(), source: Box::new(source) }),
@@ -305,6 +324,8 @@ impl Content {
             Content::PublicKey(_) => Kind::PublicKey,
             Content::EventLog(_) => Kind::EventLog,
             Content::ImaList(_) => Kind::ImaList,
+            Content::NvidiaReport(_) => Kind::NvidiaReport,
+            Content::NvidiaManifest(_) => Kind::NvidiaManifest,
         }
     }
 }
@@ -395,6 +416,11 @@ mod tests {
         assert_eq!(Kind::of(&[0, 0, 0, 0, 3, 0, 0, 0]), Some(Kind::EventLog));
         assert_eq!(Kind::of(&[1, 0, 0, 0, 3, 0, 0, 0]), Some(Kind::EventLog));
         assert_eq!(Kind::of(b"10 ab ima-ng"), Some(Kind::ImaList));
+        assert_eq!(Kind::of(&[0x11, 0xE0, 1, 0xFF]), Some(Kind::NvidiaReport));
+        assert_eq!(Kind::of(&[0x11, 0xE0, 1, 1]), None, "one measurement alone is no report");
+        assert_eq!(Kind::of(b"<SoftwareIdentity "), Some(Kind::NvidiaManifest));
+        assert_eq!(Kind::of(b"<a:SoftwareIdentity "), Some(Kind::NvidiaManifest));
+        assert_eq!(Kind::of(b"<html>"), None);
         assert_eq!(Kind::of(b"{}"), None);
         assert_eq!(Kind::of(b"nothing"), None);
         assert_eq!(Kind::of(b""), None);

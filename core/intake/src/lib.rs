@@ -20,6 +20,7 @@
 
 mod call;
 mod content;
+mod device;
 mod error;
 mod inspect;
 mod question;

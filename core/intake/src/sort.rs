@@ -1,12 +1,13 @@
 //! Which files belong together?
 
-use casemate_evidence::bundle::{Bundle, Item, TpmKey, TpmQuote};
+use casemate_evidence::bundle::{Bundle, Item, NvidiaDevice, TpmKey, TpmQuote};
 use casemate_evidence::tpm::PcrValues;
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::{Endorsements, intel, snp};
 use minicbor::bytes::ByteVec;
 
 use crate::content::{Content, File, Kind};
+use crate::device;
 use crate::error::Error;
 
 /// What was handed over, put together: evidence as one bundle, and what endorses it.
@@ -58,7 +59,10 @@ struct Parts<'a> {
     public_key: Option<(Vec<u8>, &'a str)>,
     event_log: Option<(Vec<u8>, &'a str)>,
     ima_list: Option<(Vec<u8>, &'a str)>,
-    certificates: Vec<Certificate>,
+    reports: Vec<(Vec<u8>, &'a str)>,
+    manifests: Vec<(Vec<u8>, &'a str)>,
+    /// File by file, for the chain of a device is one of them.
+    certificates: Vec<Vec<Certificate>>,
     list: Option<(RevocationList, &'a str)>,
     collateral: Option<(intel::Collateral, &'a str)>,
 }
@@ -92,14 +96,21 @@ impl<'a> Parts<'a> {
             Content::IntelCollateral(found) => once(&mut self.collateral, *found, kind, name),
             Content::RevocationList(found) => once(&mut self.list, *found, kind, name),
             Content::Certificates(found) => {
-                self.certificates.extend(found);
+                self.certificates.push(found);
                 Ok(())
+            }
+            Content::NvidiaReport(bytes) => several(&mut self.reports, bytes, name, NvidiaDevice::MAXIMUM),
+            Content::NvidiaManifest(bytes) => {
+                several(&mut self.manifests, bytes, name, NvidiaDevice::MAXIMUM_MANIFESTS)
             }
         }
     }
 
     fn finish(mut self, kinds: &[Kind]) -> Result<(Bundle, Endorsements), Error> {
-        let is_evidence = self.evidence.is_some() || self.azure_report.is_some() || self.statement.is_some();
+        let is_evidence = self.evidence.is_some()
+            || self.azure_report.is_some()
+            || self.statement.is_some()
+            || !self.reports.is_empty();
         if !is_evidence {
             return Err(Error::NoEvidence { found: kinds.to_vec() });
         }
@@ -108,17 +119,22 @@ impl<'a> Parts<'a> {
         let mut endorsements =
             Endorsements { intel: self.collateral.take().map(|(found, _)| found), ..Endorsements::default() };
         let has_azure_report = self.azure_report.is_some() || bundle.azure_report().is_some();
+        let files = std::mem::take(&mut self.certificates);
+        let alone = bundle.items().is_empty() && self.azure_report.is_none() && self.statement.is_none();
+        let (chains, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| !self.reports.is_empty() && (alone || device::is_chain(file)));
         // Quotes of Intel carry their certificates with them, and so do documents of AWS.
-        let (amd, others): (Vec<_>, Vec<_>) = match bundle.snp_report() {
-            Some(_) => (std::mem::take(&mut self.certificates), Vec::new()),
-            None => self.certificates.drain(..).partition(|one| has_azure_report && is_amds(one)),
-        };
-        self.certificates = others;
+        let (amd, others): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .flatten()
+            .partition(|one| bundle.snp_report().is_some() || (has_azure_report && is_amds(one)));
+        self.certificates = vec![others];
         if let Some(mut chain) = snp_chain(amd)? {
             chain.revocation_list = self.list.take().map(|(list, _)| list);
             endorsements.snp = Some(chain);
         }
-        let bundle = self.items().into_iter().try_fold(bundle, |bundle, (item, kind, second)| {
+        let mut items = self.items(chains);
+        let bundle = items.drain(..).try_fold(bundle, |bundle, (item, kind, second)| {
             let is_there = bundle.items().iter().any(|other| other.number() == item.number());
             match is_there {
                 true => Err(Error::Twice { kind, first: name.to_owned(), second: second.to_owned() }),
@@ -129,8 +145,18 @@ impl<'a> Parts<'a> {
     }
 
     /// What is an item of a bundle by itself, or becomes one together.
-    fn items(self) -> Vec<(Item, Kind, &'a str)> {
+    fn items(self, chains: Vec<Vec<Certificate>>) -> Vec<(Item, Kind, &'a str)> {
         let mut items = Vec::new();
+        if let Some((_, name)) = self.reports.first() {
+            let reports = self.reports.iter().map(|(bytes, _)| bytes.clone()).collect();
+            items.push((Item::NvidiaDevices(device::pair(reports, chains)), Kind::NvidiaReport, *name));
+        }
+        if let Some((_, name)) = self.manifests.first() {
+            let mut manifests: Vec<ByteVec> =
+                self.manifests.iter().map(|(bytes, _)| bytes.clone().into()).collect();
+            manifests.sort();
+            items.push((Item::NvidiaManifests(manifests), Kind::NvidiaManifest, *name));
+        }
         let mut put = |part: Option<(Vec<u8>, &'a str)>, kind, item: fn(ByteVec) -> Item| {
             if let Some((bytes, name)) = part {
                 items.push((item(bytes.into()), kind, name));
@@ -151,14 +177,15 @@ impl<'a> Parts<'a> {
         let key_file = [(Kind::TpmPublicArea, &self.public_area), (Kind::PublicKey, &self.public_key)]
             .into_iter()
             .find_map(|(kind, part)| part.as_ref().map(|(_, name)| (kind, *name)));
+        let certificates: Vec<Certificate> = self.certificates.into_iter().flatten().collect();
         let is_tpms = items.iter().any(|(item, ..)| matches!(item, Item::TpmQuote(_)));
-        if key_file.is_some() || (is_tpms && !self.certificates.is_empty()) {
+        if key_file.is_some() || (is_tpms && !certificates.is_empty()) {
             let (kind, name) = key_file.unwrap_or((Kind::Certificates, "certificates"));
             let der = |der: &[u8]| ByteVec::from(der.to_vec());
             let key = TpmKey {
                 public_key: bytes(self.public_key),
                 public_area: bytes(self.public_area),
-                certificates: self.certificates.iter().map(|one| der(one.as_der())).collect(),
+                certificates: certificates.iter().map(|one| der(one.as_der())).collect(),
                 revocation_lists: self.list.iter().map(|(list, _)| der(list.as_der())).collect(),
             };
             items.push((Item::TpmKey(key), kind, name));
@@ -179,6 +206,16 @@ fn once<'a, T>(slot: &mut Option<(T, &'a str)>, found: T, kind: Kind, name: &'a 
     }
     *slot = Some((found, name));
     Ok(())
+}
+
+fn several<'a>(
+    slot: &mut Vec<(Vec<u8>, &'a str)>,
+    bytes: Vec<u8>,
+    name: &'a str,
+    maximum: usize,
+) -> Result<(), Error> {
+    slot.push((bytes, name));
+    if slot.len() > maximum { Err(Error::TooMany { found: slot.len(), maximum }) } else { Ok(()) }
 }
 
 /// Leaf, intermediate and root, told apart by what they say of themselves; whether that is true, the

@@ -41,6 +41,8 @@ pub struct AuthenticatedPath {
     pub root_key_digest: Sha256,
     /// Common name that the root gives itself.
     pub root_name: String,
+    /// Digest of the `SubjectPublicKeyInfo` of whoever issued the leaf.
+    pub issuer_key_digest: Sha256,
     /// First moment at which every certificate is valid, in milliseconds since 1970.
     pub not_before_ms: u64,
     /// Last moment at which every certificate and every list used is valid.
@@ -240,6 +242,7 @@ pub fn authenticate_certificate(
     Ok(AuthenticatedPath {
         root_key_digest: root.public_key_digest(),
         root_name: root.subject_common_name(),
+        issuer_key_digest: path[1].public_key_digest(),
         not_before_ms: path.iter().map(|certificate| certificate.not_before_ms()).max().unwrap_or(0),
         not_after_ms,
         revocation_lists_made_ms: made_ms,

@@ -70,6 +70,8 @@ pub struct Roots {
     aws: Vec<Sha256>,
     google: Vec<Sha256>,
     tpm: TpmRoots,
+    nvidia_devices: Vec<Sha256>,
+    nvidia_manifests: Vec<Sha256>,
     simulated: Vec<SimulatedRoot>,
 }
 
@@ -85,7 +87,7 @@ pub struct TpmRoots {
 impl Roots {
     /// The roots of every vendor that Casemate knows, and nothing else.
     pub fn builtin() -> Self {
-        Self::none().with_amd().with_intel().with_aws().with_google()
+        Self::none().with_amd().with_intel().with_aws().with_google().with_nvidia()
     }
 
     /// No root at all.
@@ -96,6 +98,8 @@ impl Roots {
             aws: Vec::new(),
             google: Vec::new(),
             tpm: TpmRoots::default(),
+            nvidia_devices: Vec::new(),
+            nvidia_manifests: Vec::new(),
             simulated: Vec::new(),
         }
     }
@@ -121,6 +125,13 @@ impl Roots {
     /// These roots and Google's of vTPMs.
     pub fn with_google(mut self) -> Self {
         self.google = crate::gcp::ROOTS.to_vec();
+        self
+    }
+
+    /// These roots and NVIDIA's, of devices and of manifests.
+    pub fn with_nvidia(mut self) -> Self {
+        self.nvidia_devices = crate::nvidia::DEVICE_ROOTS.to_vec();
+        self.nvidia_manifests = crate::nvidia::MANIFEST_ROOTS.to_vec();
         self
     }
 
@@ -183,6 +194,26 @@ impl Roots {
     /// Keys at which the chain of an attestation key's certificate may end.
     pub(crate) fn tpm_anchors(&self) -> Vec<Sha256> {
         self.anchors([&self.google, &self.tpm.authorities])
+    }
+
+    /// Keys at which the chain of an NVIDIA device may end.
+    pub fn nvidia_device_anchors(&self) -> Vec<Sha256> {
+        self.anchors([&self.nvidia_devices])
+    }
+
+    /// Keys at which the chain of a manifest's signer may end.
+    pub fn nvidia_manifest_anchors(&self) -> Vec<Sha256> {
+        self.anchors([&self.nvidia_manifests])
+    }
+
+    /// What stands behind a device whose chain ends at this key.
+    pub(crate) fn nvidia_device_class(&self, anchor: &Sha256) -> TrustClass {
+        class(self.nvidia_devices.contains(anchor))
+    }
+
+    /// What stands behind a manifest whose chain ends at this key.
+    pub(crate) fn nvidia_manifest_class(&self, anchor: &Sha256) -> TrustClass {
+        class(self.nvidia_manifests.contains(anchor))
     }
 
     /// Whether the Verifier enrolled this attestation key, or accepts it as a simulated TPM's.

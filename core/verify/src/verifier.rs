@@ -14,12 +14,13 @@ use crate::appraise::{Appraisal, Genuine, rule};
 use crate::expectations::Expectations;
 use crate::intel::{self, Collateral};
 use crate::logs::{self, Logs, Registers, WithLogs};
+use crate::nvidia::{Alone, Devices, WithDevices};
 use crate::policy::Policy;
 use crate::trust::{AcceptSimulated, Roots};
 use crate::verdict::{
     Code, Comparison, Node, NotEstablished, Outcome, Platform, Value, Verdict, not_genuine,
 };
-use crate::{azure, nitro, sgx, snp, tdx, tpm};
+use crate::{azure, nitro, nvidia, sgx, snp, tdx, tpm};
 
 /// Everything that stays the same from one appraisal to the next.
 #[derive(Clone, Copy)]
@@ -94,8 +95,13 @@ impl Verifier<'_> {
             Platform::Nitro => self.authenticate_nitro(bundle, now_ms),
             // Whose TPM it is, its certificate says.
             Platform::Tpm | Platform::Gcp => self.authenticate_tpm(bundle, now_ms),
+            Platform::Nvidia => self.authenticate_devices(bundle, now_ms).map(|devices| {
+                let alone = Alone::new(devices).expect("the bundle was found to hold a device");
+                Box::new(alone) as _
+            }),
         };
         let genuine = genuine.and_then(|genuine| self.with_logs(genuine, bundle));
+        let genuine = genuine.and_then(|genuine| self.with_devices(genuine, bundle, now_ms));
         self.appraise(genuine, manifest, expectations, now_ms)
     }
 
@@ -109,6 +115,27 @@ impl Verifier<'_> {
         }
         let logs = Logs::authenticate(bundle, registers, self.policy, self.provider)?;
         Ok(Box::new(WithLogs { evidence, logs }))
+    }
+
+    /// The evidence and its devices, where any came along or the policy has rules for them.
+    fn with_devices(
+        &self,
+        evidence: Box<dyn Genuine>,
+        bundle: &Bundle,
+        now_ms: u64,
+    ) -> Result<Box<dyn Genuine>, Box<Node>> {
+        let none_came = bundle.nvidia_devices().is_empty() && bundle.nvidia_manifests().is_empty();
+        let devices = match (&self.policy.nvidia, none_came) {
+            (None, true) => return Ok(evidence),
+            (None, false) => None,
+            (Some(_), _) => Some(self.authenticate_devices(bundle, now_ms)?),
+        };
+        Ok(Box::new(WithDevices { evidence, devices }))
+    }
+
+    fn authenticate_devices(&self, bundle: &Bundle, now_ms: u64) -> Result<Devices, Box<Node>> {
+        Devices::authenticate(bundle, self.roots, now_ms, self.provider)
+            .map_err(|error| nvidia::not_genuine(&error))
     }
 
     /// Appraises an SEV-SNP report by itself at time `now_ms` (milliseconds since 1970).
@@ -318,8 +345,8 @@ fn tee_of_azure(bundle: &Bundle) -> Option<Platform> {
     })
 }
 
-/// The one platform whose evidence a bundle holds. A TDX quote and a TPM's belong to Azure's report where
-/// there is one.
+/// The one platform whose evidence a bundle holds. Devices of NVIDIA come along with any, or alone. A TDX quote
+/// and a TPM's belong to Azure's report where there is one.
 fn platform(bundle: &Bundle) -> Result<Platform, Box<Node>> {
     let azure = bundle.azure_report().is_some();
     let found: Vec<Platform> = bundle
@@ -338,6 +365,7 @@ fn platform(bundle: &Bundle) -> Result<Platform, Box<Node>> {
         .collect();
     match found[..] {
         [platform] => Ok(platform),
+        [] if !bundle.nvidia_devices().is_empty() => Ok(Platform::Nvidia),
         [] => Err(not_genuine(Code::EvidencePresent, "missing", Comparison::Equal, "evidence of a TEE")),
         _ => Err(not_genuine(
             Code::EvidencePresent,

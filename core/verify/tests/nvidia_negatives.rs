@@ -1,126 +1,27 @@
 //! Each check of NVIDIA's evidence refuses what it should, by its own name: a device and a signer of
 //! manifests made of software, of which one thing is changed at a time and signed anew.
 
+#[path = "support/nvidia.rs"]
+mod nvidia;
 mod support;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use casemate_crypto::RustCrypto;
-use casemate_crypto::hash::{Sha256, sha384};
-use casemate_evidence::Measurement;
+use casemate_crypto::hash::Sha256;
 use casemate_evidence::nvidia::{
     BlockBuilder, Manifest, ManifestError as ManifestFormat, OpaqueError, Report, ReportBuilder,
     ReportError as Format, XmlError,
 };
-use casemate_evidence::snp::Product;
 use casemate_evidence::x509::Certificate;
 use casemate_verify::certificates::PathError;
 use casemate_verify::nvidia::{
-    GenuineManifest, GenuineReport, ManifestError, MeasurementError, Mismatch, ReportError,
-    authenticate_manifest, authenticate_report, compare, nonce_for,
+    ManifestError, MeasurementError, Mismatch, ReportError, authenticate_manifest, authenticate_report,
+    compare, nonce_for,
 };
 use casemate_verify::signature::SignatureError;
 use der::asn1::ObjectIdentifier;
+use nvidia::{DICE, Device, FIRMWARE, Golden, Refusal, change, dice, dice_tcb_info, nonce, resource, roots};
 use p384::ecdsa::SigningKey;
-use p384::ecdsa::signature::Signer as _;
-use support::{BASIC_CONSTRAINTS, CertificateParts, DAY_MS, KEY_USAGE, NOW_MS, Rsa, Tee, tagged};
-
-const FIRMWARE: [u8; 48] = [0xF1; 48];
-const DICE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
-
-/// What the device should be asked.
-fn nonce() -> Sha256 {
-    nonce_for(&[0x77; 64].into())
-}
-
-/// A device, its certificates, and what it answers.
-#[derive(Clone)]
-struct Device {
-    tee: Tee,
-    report: ReportBuilder,
-    signer: SigningKey,
-}
-
-/// Why it was not accepted.
-#[derive(Debug, PartialEq)]
-enum Refusal {
-    Format(Format),
-    Genuine(ReportError),
-}
-
-impl Device {
-    fn new() -> Self {
-        let measurements: Vec<Measurement> = (1..=40).map(|byte| [byte; 48].into()).collect();
-        let mut report = ReportBuilder::new(*nonce().as_bytes(), &measurements);
-        report.opaque = vec![
-            (3, b"550.90.07\0".to_vec()),
-            (6, vec![0, 0x9F, 0, 0x96, 1, 0, 0, 0]),
-            (11, vec![0xAA]),
-            (15, b"882\0".to_vec()),
-            (17, b"1010\0".to_vec()),
-            (18, b"0200\0".to_vec()),
-            (20, FIRMWARE.to_vec()),
-        ];
-        let mut tee = Tee::new(Product::Genoa);
-        make_leaf(&mut tee.leaf);
-        tee.leaf.extensions.push((DICE, false, dice(&FIRMWARE)));
-        let signer = tee.leaf_key.clone();
-        Self { tee, report, signer }
-    }
-
-    fn chain(&self) -> Vec<Certificate> {
-        [&self.tee.leaf, &self.tee.intermediate, &self.tee.root]
-            .map(|parts| Certificate::parse(&parts.to_der()).expect("a certificate"))
-            .to_vec()
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.report.finish(&sign(&self.signer, &self.report.signed_bytes()))
-    }
-
-    fn judge(&self) -> Result<GenuineReport, Refusal> {
-        let report = Report::parse(&self.bytes()).map_err(Refusal::Format)?;
-        let genuine = authenticate_report(report, &self.chain(), &roots(&self.tee), NOW_MS, &RustCrypto)
-            .map_err(Refusal::Genuine)?;
-        genuine.check_nonce(&nonce()).map_err(Refusal::Genuine)?;
-        Ok(genuine)
-    }
-
-    fn refusal(&self) -> Option<Refusal> {
-        self.judge().err()
-    }
-}
-
-/// A leaf that may sign data and has no extension of AMD's.
-fn make_leaf(parts: &mut CertificateParts) {
-    // Key usage: digital signature (RFC 5280 §4.2.1.3).
-    parts.extensions = vec![(KEY_USAGE, true, vec![3, 2, 7, 0x80])];
-}
-
-/// As Hopper writes it: version, key (here none), and the digest.
-fn dice(digest: &[u8; 48]) -> Vec<u8> {
-    tagged(0x30, &[vec![2, 1, 1], tagged(0x30, &[]), firmware_id(digest)].concat())
-}
-
-/// As Blackwell writes it: a vendor, then a list of digests of which the first counts.
-fn dice_tcb_info(digest: &[u8; 48]) -> Vec<u8> {
-    let ids = [firmware_id(digest), firmware_id(&[0; 48])].concat();
-    tagged(0x30, &[tagged(0x80, b"NVIDIA"), tagged(0xA6, &ids)].concat())
-}
-
-fn firmware_id(digest: &[u8; 48]) -> Vec<u8> {
-    let sha384 = [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
-    tagged(0x30, &[&sha384[..], &tagged(4, digest)].concat())
-}
-
-fn roots(tee: &Tee) -> [Sha256; 1] {
-    [Certificate::parse(&tee.root.to_der()).expect("a certificate").public_key_digest()]
-}
-
-fn sign(key: &SigningKey, message: &[u8]) -> [u8; 96] {
-    let signature: p384::ecdsa::Signature = key.sign(message);
-    signature.to_bytes().as_slice().try_into().expect("96 bytes")
-}
+use support::{BASIC_CONSTRAINTS, DAY_MS, KEY_USAGE, NOW_MS, Rsa};
 
 macro_rules! fields {
     ($type:path { $($field:ident),* $(,)? }) => {{
@@ -379,101 +280,14 @@ fn only_a_device_of_nvidia_s_is_genuine() {
 #[test]
 fn the_nonce_binds_a_device_to_one_report_of_the_cpu() {
     // docs/reference/nvidia.md
-    assert_eq!(nonce_for(&[0; 64].into()).to_string(), WORKED_NONCE);
-    assert_ne!(nonce_for(&[0; 64].into()), nonce_for(&[1; 64].into()));
+    assert_eq!(nonce_for(&[0; 64]).to_string(), WORKED_NONCE);
+    assert_ne!(nonce_for(&[0; 64]), nonce_for(&[1; 64]));
     let genuine = Device::new().judge().expect("genuine");
-    let other = nonce_for(&[0x78; 64].into());
+    let other = nonce_for(&[0x78; 64]);
     assert_eq!(genuine.check_nonce(&other), Err(ReportError::Nonce { found: nonce(), expected: other }));
 }
 
 const WORKED_NONCE: &str = "fa4c139713bf549e2ecb1d000a76439f356033c83fab530dc74aba94748a84b5";
-
-/// A manifest of a driver or a VBIOS, and who signs it.
-#[derive(Clone)]
-struct Golden {
-    tee: Tee,
-    signer: SigningKey,
-    product: String,
-    version: String,
-    /// Lines of the payload.
-    resources: Vec<String>,
-    /// What is changed in the text before it is signed.
-    before: Vec<(&'static str, &'static str)>,
-    /// What is changed afterwards.
-    after: Vec<(&'static str, &'static str)>,
-}
-
-fn resource(index: u8, active: bool, values: &[[u8; 48]]) -> String {
-    let digits = |value: &[u8; 48]| value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let hashes: String =
-        values.iter().enumerate().map(|(n, value)| format!(" h:Hash{n}=\"{}\"", digits(value))).collect();
-    let active = if active { "True" } else { "False" };
-    format!(
-        r#"<Resource type="Measurement" index="{index}" active="{active}" alternatives="{}"{hashes} name="M" size="48"/>"#,
-        values.len()
-    )
-}
-
-impl Golden {
-    fn new(version: &str, resources: Vec<String>) -> Self {
-        let mut tee = Tee::new(Product::Genoa);
-        make_leaf(&mut tee.leaf);
-        let signer = tee.leaf_key.clone();
-        let (product, version) = ("GH100".to_owned(), version.to_owned());
-        Self { tee, signer, product, version, resources, before: Vec::new(), after: Vec::new() }
-    }
-
-    /// Measurements 0 to 9, and one that is not compared.
-    fn driver() -> Self {
-        let mut resources: Vec<String> =
-            (0..10).map(|index| resource(index, true, &[[0xEE; 48], [index + 1; 48]])).collect();
-        resources.push(resource(10, false, &[[0; 48]]));
-        Self::new("550.90.07", resources)
-    }
-
-    /// Measurements 20 to 35.
-    fn vbios() -> Self {
-        Self::new("96.00.9F.00.01", (20..36).map(|index| resource(index, true, &[[index + 1; 48]])).collect())
-    }
-
-    fn text(&self, digest: &[u8; 48], value: &[u8; 96]) -> String {
-        let certificates: String = [&self.tee.leaf, &self.tee.intermediate, &self.tee.root]
-            .iter()
-            .map(|parts| format!("<X509Certificate>{}</X509Certificate>", STANDARD.encode(parts.to_der())))
-            .collect();
-        let (digest, value) = (STANDARD.encode(digest), STANDARD.encode(value));
-        let (product, version, resources) = (&self.product, &self.version, self.resources.join("\n  "));
-        let text = format!(
-            r##"<SoftwareIdentity xmlns="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" xmlns:h="http://www.w3.org/2001/04/xmlenc#sha384" tagId="a1" name="{product}">
-  <Meta product="{product}" colloquialVersion="{version}"/>
-  <Payload>{resources}</Payload>
-<Signature xmlns="http://www.w3.org/2000/09/xmldsig#"><SignedInfo><CanonicalizationMethod Algorithm="http://www.w3.org/2006/12/xml-c14n11"/><SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"/><Reference URI=""><Transforms><Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/><Transform Algorithm="http://www.w3.org/2006/12/xml-c14n11"/></Transforms><DigestMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#sha384"/><DigestValue>{digest}</DigestValue></Reference></SignedInfo><SignatureValue>{value}</SignatureValue><KeyInfo><X509Data>{certificates}</X509Data></KeyInfo></Signature></SoftwareIdentity>
-"##
-        );
-        change(text, &self.before)
-    }
-
-    fn signed(&self) -> Result<String, ManifestFormat> {
-        let unsigned = Manifest::parse(self.text(&[0; 48], &[0; 96]).as_bytes())?;
-        let digest = *sha384(&unsigned.signature().document).as_bytes();
-        let stated = Manifest::parse(self.text(&digest, &[0; 96]).as_bytes())?;
-        let value = sign(&self.signer, &stated.signature().signed_info);
-        Ok(change(self.text(&digest, &value), &self.after))
-    }
-
-    fn judge(&self) -> Result<GenuineManifest, ManifestError> {
-        let text = self.signed().expect("well formed");
-        let manifest = Manifest::parse(text.as_bytes()).expect("well formed");
-        authenticate_manifest(manifest, &roots(&self.tee), NOW_MS, &RustCrypto)
-    }
-}
-
-fn change(text: String, changes: &[(&str, &str)]) -> String {
-    changes.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "{from} is not there");
-        text.replacen(from, to, 1)
-    })
-}
 
 #[test]
 fn a_device_with_golden_measurements_is_accepted_and_any_other_named() {
@@ -481,7 +295,7 @@ fn a_device_with_golden_measurements_is_accepted_and_any_other_named() {
     let genuine = device.judge().expect("genuine");
     let (driver, vbios) = (Golden::driver(), Golden::vbios());
     let judge = |golden: &Golden| golden.judge().expect("genuine");
-    assert_eq!(compare(&genuine, Some(&judge(&driver)), &judge(&vbios)), Ok(()));
+    assert_eq!(compare(&genuine, Some(&judge(&driver)), &judge(&vbios), &[]), Ok(26));
 
     let mut changed = device.clone();
     changed.report.blocks[3].value = [0xBB; 48].into();
@@ -492,52 +306,54 @@ fn a_device_with_golden_measurements_is_accepted_and_any_other_named() {
         found: Some([0xBB; 48].into()),
         expected: vec![[0xEE; 48].into(), [4; 48].into()],
     };
-    let found = compare(&changed, Some(&judge(&driver)), &judge(&vbios));
+    let found = compare(&changed, Some(&judge(&driver)), &judge(&vbios), &[]);
     assert_eq!(found, Err(MeasurementError::Mismatch { mismatches: vec![mismatch] }));
+
+    assert_eq!(compare(&changed, Some(&judge(&driver)), &judge(&vbios), &[3]), Ok(25));
 
     let mut fewer = device.clone();
     fewer.report.blocks.truncate(35);
     let fewer = fewer.judge().expect("genuine all the same");
     let missing = Mismatch { index: 35, found: None, expected: vec![[36; 48].into()] };
-    let found = compare(&fewer, Some(&judge(&driver)), &judge(&vbios));
+    let found = compare(&fewer, Some(&judge(&driver)), &judge(&vbios), &[]);
     assert_eq!(found, Err(MeasurementError::Mismatch { mismatches: vec![missing] }));
     // The video decoder is not measured while it is off; nothing else is excused by that.
     let mut off = device.clone();
     off.report.blocks.truncate(35);
     off.report.opaque[2].1 = vec![0x55];
     let off = off.judge().expect("genuine");
-    assert_eq!(compare(&off, Some(&judge(&driver)), &judge(&vbios)), Ok(()));
+    assert_eq!(compare(&off, Some(&judge(&driver)), &judge(&vbios), &[]), Ok(25));
 
     let (driver_version, text) = (Some("550.90.07".to_owned()), |text: &str| Some(text.to_owned()));
     let mut other = driver.clone();
     other.version = "550.90.08".to_owned();
-    let found = compare(&genuine, Some(&judge(&other)), &judge(&vbios));
+    let found = compare(&genuine, Some(&judge(&other)), &judge(&vbios), &[]);
     let expected = MeasurementError::Driver { found: driver_version.clone(), manifest: text("550.90.08") };
     assert_eq!(found, Err(expected));
-    let found = compare(&genuine, None, &judge(&vbios));
+    let found = compare(&genuine, None, &judge(&vbios), &[]);
     assert_eq!(found, Err(MeasurementError::Driver { found: driver_version, manifest: None }));
     let mut other = vbios.clone();
     other.version = "96.00.9F.00.02".to_owned();
-    let found = compare(&genuine, Some(&judge(&driver)), &judge(&other));
+    let found = compare(&genuine, Some(&judge(&driver)), &judge(&other), &[]);
     let expected =
         MeasurementError::Vbios { found: text("96.00.9F.00.01"), manifest: "96.00.9F.00.02".to_owned() };
     assert_eq!(found, Err(expected));
     let mut other = vbios.clone();
     other.product = "GB100".to_owned();
-    let found = compare(&genuine, Some(&judge(&driver)), &judge(&other));
+    let found = compare(&genuine, Some(&judge(&driver)), &judge(&other), &[]);
     let expected = MeasurementError::OtherProduct { driver: "GH100".to_owned(), vbios: "GB100".to_owned() };
     assert_eq!(found, Err(expected));
     let mut both = vbios.clone();
     both.resources.insert(0, resource(9, true, &[[10; 48]]));
-    let found = compare(&genuine, Some(&judge(&driver)), &judge(&both));
+    let found = compare(&genuine, Some(&judge(&driver)), &judge(&both), &[]);
     assert_eq!(found, Err(MeasurementError::Overlap { index: 9 }));
 
     // A switch has no driver, and a manifest of one is not for it.
     let mut switch = device;
     switch.report.opaque.remove(0);
     let switch = switch.judge().expect("genuine");
-    assert_eq!(compare(&switch, None, &judge(&vbios)), Ok(()));
-    let found = compare(&switch, Some(&judge(&driver)), &judge(&vbios));
+    assert_eq!(compare(&switch, None, &judge(&vbios), &[]), Ok(16));
+    let found = compare(&switch, Some(&judge(&driver)), &judge(&vbios), &[]);
     assert_eq!(found, Err(MeasurementError::Driver { found: None, manifest: text("550.90.07") }));
 }
 

@@ -6,7 +6,8 @@ mod recorded;
 use casemate_evidence::nvidia::{Manifest, Opaque, Report};
 use casemate_verify::certificates::PathError;
 use casemate_verify::nvidia::{
-    DEVICE_ROOTS, MANIFEST_ROOTS, ManifestError, ReportError, authenticate_manifest, authenticate_report,
+    DEVICE_ROOTS, GenuineReport, MANIFEST_ROOTS, ManifestError, ReportError, authenticate_manifest,
+    authenticate_report, manifest_names,
 };
 use casemate_verify::signature::SignatureError;
 use recorded::{BACK_ENDS, Vector, for_each_vector, hex, hex_text, iso_time};
@@ -31,6 +32,7 @@ fn nvidia_report_vectors() {
                     assert_eq!(vector.result(), "verify_ok", "{}", vector.name);
                     let genuine = found.unwrap_or_else(|error| panic!("{}: {error}", vector.name));
                     assert_eq!(genuine.path().root_name, "NVIDIA Device Identity CA");
+                    check_names(&vector.name, &genuine);
                     assert_eq!(json!(genuine.device()), vector.fields()["leaf"]["validity"][0][0]);
                     // Whatever changes after signing, also in the request, is noticed.
                     for at in [5, 60, report.signed_bytes().len() - 1, report.as_bytes().len() - 1] {
@@ -66,6 +68,18 @@ fn expected_refusal(name: &str) -> Option<ReportError> {
         }
         _ => None,
     }
+}
+
+/// Under which names NVIDIA publishes what these devices should measure.
+fn check_names(vector: &str, genuine: &GenuineReport) {
+    let names: Vec<String> = manifest_names(genuine).into_iter().map(|name| name.id).collect();
+    let expected: &[&str] = match vector {
+        "hopper-coco-a" => &["NV_GPU_DRIVER_GH100_550.90.07", "NV_GPU_VBIOS_1010_0200_882_96009F0001"],
+        "blackwell-sdk-sample" => &["NV_GPU_CC_DRIVER_GB100_575.32", "NV_GPU_VBIOS_G525_0220_886_970088000F"],
+        "switch-ppcie-1" => &["NV_SWITCH_BIOS_5612_0002_890_9610730001"],
+        _ => return,
+    };
+    assert_eq!(names, expected, "{vector}");
 }
 
 fn check_report_fields(vector: &Vector, report: &Report) {

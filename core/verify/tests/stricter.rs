@@ -1,18 +1,22 @@
 //! A stricter policy never accepts more: some rules are tightened, of evidence that some of them refuse, and whatever
 //! the tighter policy accepts, so does the other.
 
+#[path = "support/nvidia.rs"]
+mod nvidia;
 mod support;
 
 use std::collections::BTreeSet;
 
 use casemate_evidence::Measurement;
+use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::sgx::Attributes;
 use casemate_evidence::snp::{PlatformInfo, Product, Vmpl};
 use casemate_evidence::tdx::TdAttributes;
 use casemate_verify::{
     AcceptSimulated, Channel, Expectations, Freshness, LaunchMeasurement, Outcome, Policy, ReferenceValue,
-    Verifier, Workload,
+    Section, Verifier, Workload,
 };
+use nvidia::{Device, Golden, other_chip, switch};
 use proptest::prelude::*;
 use support::intel::{Guest, Machine};
 use support::{NOW_MS, Tee, set_rule};
@@ -84,6 +88,23 @@ const SGX: &[Row] = &[
     ("sgx.provision_key", ANY, REQUIRED),
 ];
 
+const NVIDIA: &[Row] = &[
+    ("nvidia.minimum_gpus", "1", "2"),
+    ("nvidia.minimum_switches", "0", "1"),
+    ("nvidia.nonce", ANY, REQUIRED),
+    ("nvidia.manifests", ANY, REQUIRED),
+    ("nvidia.uncompared_measurements", "[\"3\"]", NONE),
+    ("nvidia.modes", ANY, "[\"single\"]"),
+    ("nvidia.modes", "[\"single\", \"multi\"]", "[\"single\"]"),
+    ("nvidia.hopper.minimum_driver", ANY, "\"550.90.08\""),
+    ("nvidia.hopper.minimum_driver", "\"550.54\"", "\"550.90.07\""),
+    ("nvidia.hopper.minimum_vbios", ANY, "\"96.00.9F.00.02\""),
+    ("nvidia.ls10.minimum_vbios", ANY, "\"96.00.9F.00.02\""),
+    ("nvidia.blackwell.minimum_driver", ANY, "\"600\""),
+    ("nvidia.blackwell.minimum_vbios", ANY, "\"97\""),
+    ("collateral.revocation_list", "\"optional\"", REQUIRED),
+];
+
 const SGX_RULES: &str = "
 [sgx]
 mr_signers = \"any\"
@@ -148,6 +169,22 @@ fn intel(machine: &Machine, rows: &[Row]) -> [bool; 2] {
     })
 }
 
+fn devices(devices: &[Device], manifests: &[Golden], rows: &[Row]) -> [bool; 2] {
+    let tee = Tee::new(Product::Genoa);
+    let base = Policy::example(&[tee.root_digest()]).replace("digests = \"expected\"", "digests = \"any\"");
+    let base = Policy::with_section(&base, Section::Nvidia);
+    let bundle = Bundle::new([
+        Item::SnpReport(tee.sign_report().as_bytes().to_vec().into()),
+        Item::SnpCertificates(tee.endorsements().to_bundle_item()),
+        Item::NvidiaDevices(devices.iter().map(Device::item).collect()),
+        Item::NvidiaManifests(manifests.iter().map(|golden| golden.to_bytes().into()).collect()),
+    ]);
+    let expectations = expectations(Measurement::from([0x4D; 48]).into());
+    accepted(&base, rows, |verifier| {
+        verifier.verify_bundle(&bundle, None, &expectations, NOW_MS).verdict().outcome()
+    })
+}
+
 fn rows(own: &'static [Row]) -> impl Strategy<Value = Vec<Row>> {
     let all: Vec<Row> = EVERYWHERE.iter().chain(own).copied().collect();
     prop::sample::subsequence(all, 1..7)
@@ -162,6 +199,9 @@ fn the_evidence_is_accepted_by_the_weaker_rules() {
     for row in EVERYWHERE.iter().chain(SNP) {
         assert!(snp(&Tee::new(Product::Genoa), &[*row])[0], "{row:?}");
     }
+    let golden = [Golden::driver(), Golden::vbios()];
+    assert_eq!(devices(&[Device::new()], &golden, &[]), [true, true]);
+    assert_eq!(devices(&[Device::new()], &golden, &[NVIDIA[0]]), [true, false]);
     assert_eq!(snp(&Tee::new(Product::Genoa), &[SNP[0]]), [true, false]);
     assert_eq!(intel(&Machine::tdx(), &[("tdx.attributes.pks", ANY, REQUIRED)]), [true, false]);
 }
@@ -215,6 +255,39 @@ proptest! {
         enclave.attributes = Attributes { flags, xfrm: 3 };
         (enclave.isv_svn, enclave.isv_prod_id) = (isv_svn, isv_prod_id);
         let [loose, strict] = intel(&machine, &rows);
+        prop_assert!(loose || !strict, "{rows:?}");
+    }
+
+    #[test]
+    fn tighter_rules_accept_no_more_devices(
+        rows in rows(NVIDIA),
+        [second, with_switch, otherwise_asked, otherwise_measured] in any::<[bool; 4]>(),
+        mode in prop::option::of(0u8..3),
+        driver in prop::sample::select(vec!["550.54.15", "550.90.07", "551.1"]),
+        manifests in 0usize..4,
+    ) {
+        let mut first = Device::new();
+        first.report.opaque[0].1 = driver.as_bytes().to_vec();
+        if let Some(mode) = mode {
+            first.report.opaque.push((36, vec![mode, 0]));
+        }
+        if otherwise_asked {
+            first.report.nonce = [9; 32];
+        }
+        if otherwise_measured {
+            first.report.blocks[3].value = [0xBB; 48].into();
+        }
+        let (switch, of_switch) = switch();
+        let mut all = vec![first];
+        if second {
+            all.push(other_chip());
+        }
+        if with_switch && !second {
+            all.push(switch);
+        }
+        let mut golden = vec![Golden::driver(), Golden::vbios(), of_switch];
+        golden.truncate(manifests);
+        let [loose, strict] = devices(&all, &golden, &rows);
         prop_assert!(loose || !strict, "{rows:?}");
     }
 }

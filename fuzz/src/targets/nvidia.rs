@@ -24,7 +24,13 @@ fn report(bytes: &[u8]) {
     assert!(bytes.starts_with(report.as_bytes()) && bytes.len() - report.as_bytes().len() <= 1);
     assert_eq!(Report::parse(report.as_bytes()).expect("it was read"), report);
     let opaque = report.opaque();
-    let _ = (opaque.driver_version(), opaque.vbios_version(), opaque.board(), opaque.firmware_id());
+    let _ = (
+        opaque.driver_version(),
+        opaque.vbios_version(),
+        opaque.board(),
+        opaque.firmware_id(),
+        opaque.mode(),
+    );
 }
 
 fn manifest(bytes: &[u8]) {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use casemate_crypto::{Provider, RustCrypto};
 use casemate_evidence::azure::HclReport;
-use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::bundle::{Bundle, Item, NvidiaDevice};
 use casemate_evidence::intel::Quote;
 use casemate_evidence::nitro::Document;
 use casemate_evidence::snp::Report;
@@ -18,7 +18,7 @@ use casemate_verify::{
 };
 
 use crate::parts::{join, split};
-use crate::vectors::{file, worked_bytes};
+use crate::vectors::{file, pem_blocks, worked_bytes};
 use crate::{Gullible, Target, Vectors};
 
 pub const BUNDLE: Target = Target { name: "bundle", maximum_len: 32 << 10, check: bundle, seeds: bundles };
@@ -36,7 +36,7 @@ fn bundle(bytes: &[u8]) {
     let json = serde_json::to_string(&verdict).expect("a verdict is JSON");
     assert!(json.len() < 1 << 20);
     let _ = (verdict.outline("fuzz"), verdict.render("fuzz", Style::plain()));
-    if verdict.outcome() != Outcome::NotGenuine {
+    if verdict.outcome() != Outcome::NotGenuine && bundle.nvidia_devices().is_empty() {
         only_what_was_recorded(&bundle);
     }
 }
@@ -79,12 +79,18 @@ fn signed_bytes(bundle: &Bundle) -> Option<Vec<u8>> {
 
 /// The verdict under the policy for strangers, at the time of the collateral or in 2026.
 fn judge(bundle: &Bundle, provider: &'static dyn Provider) -> Verdict {
-    static POLICY: OnceLock<Policy> = OnceLock::new();
-    let policy = POLICY.get_or_init(|| {
+    static POLICIES: OnceLock<[Policy; 2]> = OnceLock::new();
+    let policies = POLICIES.get_or_init(|| {
         let text = Policy::hardware_only() + SGX;
-        let text = Section::ALL.iter().fold(text, |text, section| Policy::with_section(&text, *section));
-        Policy::parse(&text).expect("the policy for strangers, and every section that it may have")
+        let without_devices = Section::ALL.iter().filter(|section| **section != Section::Nvidia);
+        let text = without_devices.fold(text, |text, section| Policy::with_section(&text, *section));
+        let with_devices = Policy::with_section(&text, Section::Nvidia);
+        [text, with_devices].map(|text| {
+            Policy::parse(&text).expect("the policy for strangers, and every section that it may have")
+        })
     });
+    // Rules for devices ask for devices.
+    let policy = &policies[usize::from(!bundle.nvidia_devices().is_empty())];
     let verifier =
         Verifier { policy, roots: &policy.roots(), accept_simulated: AcceptSimulated::No, provider };
     let expectations = Expectations {
@@ -167,6 +173,40 @@ fn bundles(vectors: &Vectors) -> Vec<Vec<u8>> {
         let quote = vectors.files("tdx", &["quote.bin"]).swap_remove(0);
         seeds.extend(bundle_of(&[quote, log]).map(|bundle| bundle.to_bytes()));
     }
+    seeds.extend(device_bundles(vectors));
+    seeds
+}
+
+/// Devices alone, and one with a manifest beside a report of SEV-SNP.
+fn device_bundles(vectors: &Vectors) -> Vec<Vec<u8>> {
+    let devices: Vec<NvidiaDevice> = vectors
+        .folders("nvidia-report")
+        .iter()
+        .filter_map(|folder| {
+            let chain = pem_blocks(&file(folder, "cert_chain.pem")?);
+            let certificates = chain.into_iter().take(NvidiaDevice::MAXIMUM_CERTIFICATES).map(Into::into);
+            Some(NvidiaDevice {
+                report: file(folder, "report.bin")?.into(),
+                certificates: certificates.collect(),
+            })
+        })
+        .collect();
+    let mut seeds: Vec<Vec<u8>> = devices
+        .iter()
+        .map(|device| Bundle::new([Item::NvidiaDevices(vec![device.clone()])]).to_bytes())
+        .collect();
+    let (manifests, reports) =
+        (vectors.files("nvidia-rim", &["rim.xml"]), vectors.files("snp", &["report.bin"]));
+    if let (Some(device), Some(manifest), Some(report)) =
+        (devices.first(), manifests.first(), reports.first())
+    {
+        let bundle = Bundle::new([
+            Item::SnpReport(report.clone().into()),
+            Item::NvidiaDevices(vec![device.clone()]),
+            Item::NvidiaManifests(vec![manifest.clone().into()]),
+        ]);
+        seeds.push(bundle.to_bytes());
+    }
     seeds
 }
 
@@ -245,6 +285,11 @@ fn loose_files(vectors: &Vectors) -> Vec<Vec<u8>> {
         seeds.push(join([part(0), part(1), part(2)]));
     }
     seeds.extend(alone(vectors));
+    for folder in vectors.folders("nvidia-report").into_iter().take(4) {
+        let parts = ["report.bin", "cert_chain.pem"].map(|name| file(&folder, name).unwrap_or_default());
+        seeds.push(join([&parts[0], &parts[1], b""]));
+    }
+    seeds.extend(vectors.files("snp-certs", &["crl.der"]));
     seeds
 }
 
@@ -288,7 +333,12 @@ fn questions(vectors: &Vectors) -> Vec<Vec<u8>> {
 }
 
 fn policies(_: &Vectors) -> Vec<Vec<u8>> {
-    let texts = [Policy::example(&[]), Policy::hardware_only(), Policy::hardware_only() + SGX];
+    let texts = [
+        Policy::example(&[]),
+        Policy::hardware_only(),
+        Policy::hardware_only() + SGX,
+        Policy::with_section(&Policy::example(&[]), Section::Nvidia),
+    ];
     texts.map(String::into_bytes).to_vec()
 }
 

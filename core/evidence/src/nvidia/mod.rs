@@ -16,6 +16,6 @@ mod xml;
 pub use builder::{BlockBuilder, ReportBuilder};
 pub use certificate::{FIRMWARE_EXTENSIONS, certified_firmware};
 pub use manifest::{Manifest, ManifestError, ManifestSignature, Reference};
-pub use opaque::{Opaque, OpaqueError};
+pub use opaque::{Mode, Opaque, OpaqueError};
 pub use report::{Report, ReportError};
 pub use xml::XmlError;

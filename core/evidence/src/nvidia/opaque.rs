@@ -3,12 +3,40 @@
 //! Fields of 16 bits kind, 16 bits length, both little-endian, and a value. Kinds whose meaning is not
 //! known here are kept as they are.
 
+use serde::Serialize;
+
 use crate::reader::{Reader, Truncated};
 
 /// The opaque data of an answer, well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opaque {
     fields: Vec<(u16, Vec<u8>)>,
+}
+
+/// With whom a GPU shares its work, and how what passes between them is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// One GPU for one guest.
+    Single,
+    /// Several GPUs for one guest, with encrypted links between them.
+    Multi,
+    /// Several GPUs and the switches between them for one guest, with links in the clear (protected PCIe).
+    ProtectedPcie,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Mode; 3] = [Mode::Single, Mode::Multi, Mode::ProtectedPcie];
+
+    /// Its name in policies and verdicts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Single => "single",
+            Mode::Multi => "multi",
+            Mode::ProtectedPcie => "protected_pcie",
+        }
+    }
 }
 
 /// Why bytes are no opaque data.
@@ -84,6 +112,11 @@ impl Opaque {
         Some([name(PROJECT)?, name(PROJECT_SKU)?, name(CHIP_SKU)?])
     }
 
+    /// The chip, such as `GB100`; older firmware does not name it.
+    pub fn chip(&self) -> Option<String> {
+        self.field(CHIP).and_then(text).filter(|name| !name.is_empty())
+    }
+
     /// Digest of the firmware that holds the attestation key, SHA-384; of GPUs only.
     pub fn firmware_id(&self) -> Option<[u8; 48]> {
         self.field(FIRMWARE_ID)?.try_into().ok()
@@ -92,6 +125,16 @@ impl Opaque {
     /// Whether the first video decoder is off, which leaves its measurement empty.
     pub fn is_nvdec0_off(&self) -> bool {
         self.field(NVDEC0_STATUS) == Some(&[OFF])
+    }
+
+    /// In which mode a GPU is, where it says so: older firmware does not.
+    pub fn mode(&self) -> Option<Mode> {
+        match (self.field(FEATURE_FLAG), self.field(PROTECTED_PCIE_STATUS)) {
+            (Some([0, 0]), _) => Some(Mode::Single),
+            (Some([1, 0]), _) => Some(Mode::Multi),
+            (Some([2, 0]), _) | (None, Some(&[ON])) => Some(Mode::ProtectedPcie),
+            _ => None,
+        }
     }
 
     fn check_forms(&self) -> Result<(), OpaqueError> {
@@ -128,5 +171,8 @@ const CHIP_SKU: u16 = 15;
 const PROJECT: u16 = 17;
 const PROJECT_SKU: u16 = 18;
 const FIRMWARE_ID: u16 = 20;
+const PROTECTED_PCIE_STATUS: u16 = 21;
+const CHIP: u16 = 35;
+const FEATURE_FLAG: u16 = 36;
 const ON: u8 = 0xAA;
 const OFF: u8 = 0x55;

@@ -10,7 +10,7 @@ use casemate_evidence::tpm::TcgCertificate;
 use casemate_evidence::x509::{Certificate, PublicKey, RevocationList, SignatureAlgorithm};
 use casemate_verify::certificates::{Endorsers, MAXIMUM_CERTIFICATES, Profile, authenticate_certificate};
 use casemate_verify::signature::{Sha1, verify_x509};
-use casemate_verify::{Roots, azure, gcp, nitro};
+use casemate_verify::{Roots, azure, gcp, nitro, nvidia};
 use serde_json::{Value, json};
 
 use super::name::write_name;
@@ -46,6 +46,9 @@ impl<'a> Pool<'a> {
                     certificates.extend(super::tee::pck_chain(bytes))
                 }
                 Content::NitroDocument(bytes) => certificates.extend(super::cloud::nitro_certificates(bytes)),
+                Content::NvidiaManifest(bytes) => {
+                    certificates.extend(super::device::manifest_certificates(bytes))
+                }
                 _ => {}
             }
         }
@@ -265,6 +268,8 @@ fn built_in_root(digest: &Sha256) -> Option<&'static str> {
         .or(is(nitro::ROOTS.contains(digest), "AWS"))
         .or(is(gcp::ROOTS.contains(digest), "Google"))
         .or(is(azure::ROOTS.contains(digest), "Microsoft"))
+        .or(is(nvidia::DEVICE_ROOTS.contains(digest), "NVIDIA devices"))
+        .or(is(nvidia::MANIFEST_ROOTS.contains(digest), "NVIDIA manifests"))
 }
 
 /// What any certificate's path must keep to.

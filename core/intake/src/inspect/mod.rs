@@ -6,6 +6,7 @@
 mod certificate;
 mod checks;
 mod cloud;
+mod device;
 mod log;
 mod name;
 mod tee;
@@ -13,7 +14,7 @@ mod tpm;
 
 use casemate_crypto::Provider;
 use casemate_crypto::hash::sha256;
-use casemate_evidence::bundle::{Bundle, Item};
+use casemate_evidence::bundle::{Bundle, Item, NvidiaDevice};
 use casemate_evidence::tpm::PcrValues;
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::intel::Collateral;
@@ -78,6 +79,8 @@ fn describe(content: &Content, pool: &Pool<'_>) -> Result<Value, (Kind, Fault)> 
         Content::PublicKey(der) => tpm::public_key(der),
         Content::EventLog(bytes) => log::event_log(bytes),
         Content::ImaList(bytes) => log::ima_list(bytes),
+        Content::NvidiaReport(bytes) => device::report(bytes),
+        Content::NvidiaManifest(bytes) => device::manifest(bytes, pool),
     };
     let kind = content.kind();
     let mut described = json!({ "kind": kind });
@@ -187,6 +190,16 @@ fn parts_of_item(item: &Item) -> Vec<Content> {
         }
         Item::EventLog(bytes) => vec![Content::EventLog(bytes.to_vec())],
         Item::ImaList(bytes) => vec![Content::ImaList(bytes.to_vec())],
+        Item::NvidiaDevices(devices) => {
+            let files = |device: &NvidiaDevice| {
+                let ders: Vec<&[u8]> = device.certificates.iter().map(|der| der.as_slice()).collect();
+                [Some(Content::NvidiaReport(device.report.to_vec())), certificates(&ders)]
+            };
+            devices.iter().flat_map(files).flatten().collect()
+        }
+        Item::NvidiaManifests(manifests) => {
+            manifests.iter().map(|bytes| Content::NvidiaManifest(bytes.to_vec())).collect()
+        }
         _ => Vec::new(),
     }
 }

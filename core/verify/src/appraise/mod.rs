@@ -15,7 +15,7 @@ use casemate_record::{PolicyDigest, WorkloadDigest};
 
 use crate::expectations::{Channel, Expectations, Freshness, LaunchMeasurement};
 use crate::logs::Registers;
-use crate::policy::Policy;
+use crate::policy::{NvidiaRules, Policy};
 use crate::trust::{AcceptSimulated, TrustClass};
 use crate::verdict::{
     Carried, Claims, Code, Facts, Node, NotEstablished, Outcome, Platform, Status, Verdict,
@@ -59,6 +59,11 @@ pub trait Genuine: Sealed {
     /// Further checks of what was launched, where a platform measures more than one value.
     fn image(&self, _policy: &Policy) -> Vec<Node> {
         Vec::new()
+    }
+
+    /// The group of NVIDIA devices, if they are judged: by a policy with rules for them they must be there.
+    fn devices(&self, policy: &Policy, _circumstances: &Circumstances) -> Option<Node> {
+        policy.nvidia.as_ref().map(NvidiaRules::missing)
     }
 
     /// Registers that it signs, to which a log may replay.
@@ -178,8 +183,10 @@ impl Policy {
             Freshness::Challenge { .. } | Freshness::Unchecked => freshness.status,
         };
         let channel = channel::channel(&expectations.channel, answered, now_ms);
+        let mut hardware = genuine.hardware(self, &circumstances);
+        hardware.extend(genuine.devices(self, &circumstances));
         let groups = vec![
-            Node::group(Code::Hardware, genuine.hardware(self, &circumstances)),
+            Node::group(Code::Hardware, hardware),
             image::image(self, &facts.measurement, &expectations.images, genuine.image(self)),
             workload::workload(self, &facts, manifest, &expectations.workload),
             freshness,
@@ -212,7 +219,7 @@ impl Policy {
                     Some(report_data)
                 }
                 (Freshness::Unchecked, Carried::ReportData(report_data)) => Some(report_data),
-                (Freshness::Unchecked, Carried::Digest(_) | Carried::Other(_)) => None,
+                (Freshness::Unchecked, Carried::Digest(_) | Carried::Nonce(_) | Carried::Other(_)) => None,
             },
             evidence_digest: sha256(genuine.evidence()),
         }))
@@ -240,6 +247,7 @@ fn claims(facts: Facts, expectations: &Expectations, now_ms: u64) -> Claims {
             Channel::Unchecked => None,
         },
         logs: facts.logs,
+        devices: facts.devices,
         details: facts.details,
     }
 }

@@ -29,6 +29,7 @@ impl GenuineEvidence for Genuine {
             freshness_slot: FreshnessSlot { name: "nonce", value: carried(document.nonce.as_deref()) },
             not_established: vec![NotEstablished::Hypervisor, NotEstablished::Revocation],
             logs: None,
+            devices: None,
             details: Details::Nitro(Box::new(Claims {
                 kind: document.kind,
                 module_id: document.module_id.clone(),

@@ -141,7 +141,8 @@ pub fn authenticate_manifest(
 }
 
 /// Compares a report with the manifests of its driver and its VBIOS. A switch has no driver of its own, and
-/// reports none: `driver` is then `None`.
+/// reports none: `driver` is then `None`. Measurements `uncompared`, as manifests count them, may be
+/// anything. Returns how many were compared.
 ///
 /// # Errors
 /// [`MeasurementError`], the first that applies.
@@ -149,7 +150,8 @@ pub fn compare(
     report: &GenuineReport,
     driver: Option<&GenuineManifest>,
     vbios: &GenuineManifest,
-) -> Result<(), MeasurementError> {
+    uncompared: &[u8],
+) -> Result<usize, MeasurementError> {
     let opaque = report.report().opaque();
     let (found, manifest) =
         (opaque.driver_version(), driver.map(|driver| driver.manifest.version().to_owned()));
@@ -176,9 +178,11 @@ pub fn compare(
         }
         all.push(reference);
     }
+    all.retain(|reference| !(reference.index == NVDEC0 && opaque.is_nvdec0_off()));
+    all.retain(|reference| !uncompared.contains(&reference.index));
+    let compared = all.len();
     let mismatches: Vec<Mismatch> = all
         .into_iter()
-        .filter(|reference| !(reference.index == NVDEC0 && opaque.is_nvdec0_off()))
         .filter_map(|reference| {
             // Manifests count from 0, SPDM from 1.
             let found = reference.index.checked_add(1).and_then(|index| report.report().measurement(index));
@@ -187,7 +191,7 @@ pub fn compare(
             (!good).then(|| Mismatch { index, found: found.copied(), expected: values })
         })
         .collect();
-    if mismatches.is_empty() { Ok(()) } else { Err(MeasurementError::Mismatch { mismatches }) }
+    if mismatches.is_empty() { Ok(compared) } else { Err(MeasurementError::Mismatch { mismatches }) }
 }
 
 impl GenuineManifest {

@@ -5,16 +5,31 @@
 //! signed, one of the driver and one of the VBIOS. That the device belongs to the machine whose CPU gives
 //! evidence shows the nonce alone: it is made of the CPU's report data ([`nonce_for`]).
 //!
+//! Devices come along with evidence of a machine, or alone; `[nvidia]` of the policy judges each of them.
+//!
 //! Not established: that the host has not put another genuine device behind this guest, that nobody uses
-//! the device besides, and that it is in confidential mode. No verdict speaks of devices yet.
+//! the device besides, and that it is in confidential mode.
 //! Sources: DMTF DSP0274 1.1; NVIDIA's public verifier.
 
+mod appraise;
+pub(crate) mod architecture;
+mod claims;
+mod evidence;
+mod failure;
 mod manifest;
+mod names;
 mod report;
+
+pub(crate) use appraise::{Alone, WithDevices};
+pub use architecture::Architecture;
+pub use claims::{Claims, DeviceClaims, Measurements};
+pub(crate) use evidence::Devices;
+pub(crate) use failure::not_genuine;
 
 pub use manifest::{
     GenuineManifest, ManifestError, MeasurementError, Mismatch, authenticate_manifest, compare,
 };
+pub use names::{ManifestName, manifest_names};
 pub use report::{GenuineReport, ReportError, authenticate_report, nonce_for};
 
 use casemate_crypto::hash::Sha256;

@@ -2,7 +2,6 @@
 
 use casemate_crypto::hash::{HashAlgorithm, Sha256, sha256};
 use casemate_crypto::{Curve, Provider};
-use casemate_evidence::ReportData;
 use casemate_evidence::nvidia::{FIRMWARE_EXTENSIONS, Report, certified_firmware};
 use casemate_evidence::x509::{Certificate, PublicKey};
 
@@ -15,6 +14,7 @@ pub struct GenuineReport {
     report: Report,
     path: AuthenticatedPath,
     device: String,
+    chip: String,
 }
 
 /// Why a report is not genuine, or not an answer to this question.
@@ -72,7 +72,7 @@ pub fn authenticate_report(
     provider: &dyn Provider,
 ) -> Result<GenuineReport, ReportError> {
     let (leaf, authorities) = chain.split_first().ok_or(ReportError::NoCertificates)?;
-    let device = leaf.subject_common_name();
+    let (device, chip) = (leaf.subject_common_name(), leaf.issuer_common_name());
     if leaf.is_authority() || leaf.may_sign_data() != Some(true) {
         return Err(ReportError::NotDevice { name: device });
     }
@@ -95,14 +95,15 @@ pub fn authenticate_report(
             });
         }
     }
-    Ok(GenuineReport { report, path, device })
+    Ok(GenuineReport { report, path, device, chip })
 }
 
 /// The nonce of a device that belongs to the CPU's evidence: SHA-256 of `casemate/nvidia-nonce/1`, a zero
-/// byte, and the 64 bytes of report data. Whoever has a fresh answer to it asked after the report data,
-/// and so the Verifier's nonce in them, were known.
-pub fn nonce_for(report_data: &ReportData) -> Sha256 {
-    sha256(&[b"casemate/nvidia-nonce/1\0", &report_data.as_bytes()[..]].concat())
+/// byte, and what the evidence carries in its freshness slot: the 64 bytes of report data, or what a TPM
+/// was asked with. Whoever has a fresh answer to it asked after these bytes, and so the Verifier's nonce
+/// in them, were known.
+pub fn nonce_for(slot: &[u8]) -> Sha256 {
+    sha256(&[b"casemate/nvidia-nonce/1\0", slot].concat())
 }
 
 impl GenuineReport {
@@ -119,6 +120,11 @@ impl GenuineReport {
     /// What NVIDIA's certificate calls it, such as `GH100 A01 GSP FMC LF`.
     pub fn device(&self) -> &str {
         &self.device
+    }
+
+    /// What the certificate of the chip's own key calls it, such as `GH100 A01 GSP BROM`.
+    pub fn chip(&self) -> &str {
+        &self.chip
     }
 
     /// Checks that it answers to this nonce.

@@ -11,6 +11,7 @@ use super::firmware::FloorTable;
 use super::intel::{IntelRules, IntelTable, SgxRules, SgxTable, TdxRules, TdxTable};
 use super::logs::{EventRules, EventsTable, ImaRules, ImaTable};
 use super::nitro::{NitroRules, NitroTable};
+use super::nvidia::{NvidiaRules, NvidiaTable};
 use super::snp::{GuestTable, HardwareTable, IdBlockTable, PlatformTable, SnpRules, SnpTables};
 use super::tpm::{TpmRules, TpmTable};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
@@ -65,6 +66,14 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         tpm: file.tpm.map(TpmRules::read).transpose()?,
         events: file.events.map(EventRules::read).transpose()?,
         ima: file.ima.map(ImaRules::read).transpose()?,
+        nvidia: rooted(
+            Platform::Nvidia,
+            ["roots.nvidia", "nvidia"],
+            "`roots.nvidia` and [nvidia]",
+            file.roots.nvidia,
+            file.nvidia,
+            NvidiaRules::read,
+        )?,
         measurements: measurements(file.image.measurements)?,
         workload: WorkloadRules::read(file.workload)?,
         collateral: collateral(file.collateral)?,
@@ -241,6 +250,7 @@ struct File {
     azure: Option<AzureTable>,
     events: Option<EventsTable>,
     ima: Option<ImaTable>,
+    nvidia: Option<NvidiaTable>,
     image: ImageTable,
     workload: WorkloadTable,
     collateral: CollateralTable,
@@ -254,6 +264,7 @@ struct RootsTable {
     intel: Option<String>,
     aws: Option<String>,
     google: Option<String>,
+    nvidia: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ mod import;
 mod intel;
 mod logs;
 mod nitro;
+mod nvidia;
 mod registers;
 mod section;
 mod snp;
@@ -32,6 +33,7 @@ pub use import::Deployment;
 pub(crate) use intel::{IntelRules, ServiceTdRule, SgxRules, TdxRules};
 pub(crate) use logs::{EventRules, ImaRules};
 pub(crate) use nitro::NitroRules;
+pub(crate) use nvidia::{NvidiaFloor, NvidiaRules};
 pub use section::Section;
 pub(crate) use snp::{BlockId, IdBlockRules, SnpRules};
 pub(crate) use tpm::TpmRules;
@@ -54,6 +56,7 @@ pub struct Policy {
     pub(crate) azure: Option<AzureRules>,
     pub(crate) events: Option<EventRules>,
     pub(crate) ima: Option<ImaRules>,
+    pub(crate) nvidia: Option<NvidiaRules>,
     pub(crate) measurements: MeasurementRule,
     pub(crate) workload: WorkloadRules,
     pub(crate) collateral: CollateralRules,
@@ -118,6 +121,9 @@ impl Policy {
         if self.gcp.as_ref().is_some_and(|rules| rules.google_roots) {
             roots = roots.with_google();
         }
+        if self.nvidia.as_ref().is_some_and(|rules| rules.nvidia_roots) {
+            roots = roots.with_nvidia();
+        }
         if let Some(rules) = &self.tpm {
             roots = roots.with_tpm(rules.anchors());
         }
@@ -134,6 +140,7 @@ impl Policy {
             Platform::Tpm => self.tpm.is_some(),
             Platform::Gcp => self.gcp.is_some() && self.tpm.is_some(),
             Platform::Azure => self.azure.is_some() && self.tpm.is_some(),
+            Platform::Nvidia => self.nvidia.is_some(),
         }
     }
 

@@ -18,12 +18,21 @@ pub enum Section {
     Events,
     /// Lists of the running kernel.
     Ima,
+    /// GPUs and switches of NVIDIA.
+    Nvidia,
 }
 
 impl Section {
     /// Every section.
-    pub const ALL: &[Section] =
-        &[Section::Nitro, Section::Tpm, Section::Gcp, Section::Azure, Section::Events, Section::Ima];
+    pub const ALL: &[Section] = &[
+        Section::Nitro,
+        Section::Tpm,
+        Section::Gcp,
+        Section::Azure,
+        Section::Events,
+        Section::Ima,
+        Section::Nvidia,
+    ];
 
     /// Its name in the file.
     pub const fn name(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Section {
             Section::Azure => "azure",
             Section::Events => "events",
             Section::Ima => "ima",
+            Section::Nvidia => "nvidia",
         }
     }
 
@@ -56,6 +66,10 @@ impl Section {
             Section::Azure => ("", AZURE),
             Section::Events => ("", EVENTS),
             Section::Ima => ("", IMA),
+            Section::Nvidia => (
+                "nvidia = \"builtin\"                 # NVIDIA's root keys of devices and manifests; or \"none\"\n",
+                NVIDIA,
+            ),
         }
     }
 }
@@ -117,6 +131,27 @@ violations = "forbidden"
 runtime_policy = "any"             # or Keylime's JSON, between three single quotes
 "#;
 
+const NVIDIA: &str = r#"
+[nvidia]                           # GPUs and switches; each that comes along is judged
+minimum_gpus = 1
+minimum_switches = 0
+nonce = "required"                 # made of the report data: they were asked for this evidence
+manifests = "required"             # NVIDIA's golden values of driver and VBIOS
+uncompared_measurements = "none"   # or a list of measurements that may be anything, such as ["35"]
+modes = "any"                      # or a list of "single", "multi", "protected_pcie"
+
+[nvidia.hopper]                    # an architecture without a table is refused
+minimum_driver = "any"             # or a version, such as "550.90.07"
+minimum_vbios = "any"              # or a version, such as "96.00.9F.00.01"
+
+[nvidia.blackwell]
+minimum_driver = "any"
+minimum_vbios = "any"
+
+[nvidia.ls10]                      # NVSwitch
+minimum_vbios = "any"
+"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +162,7 @@ mod tests {
     fn a_policy_to_start_from_accepts_no_section_until_it_is_added() {
         let text = Policy::example(&[]);
         let policy = Policy::parse(&text).unwrap();
-        for platform in [Platform::Nitro, Platform::Tpm, Platform::Gcp, Platform::Azure] {
+        for platform in [Platform::Nitro, Platform::Tpm, Platform::Gcp, Platform::Azure, Platform::Nvidia] {
             assert!(!policy.has_rules(platform), "{platform}");
         }
         assert!(policy.events.is_none() && policy.ima.is_none());

@@ -30,6 +30,7 @@ impl GenuineEvidence for Genuine {
             },
             not_established: Vec::new(),
             logs: None,
+            devices: None,
             details: Details::Sgx(Box::new(Claims {
                 quote_version: quote.quote.version().number(),
                 standing: quote.standing.clone(),

@@ -46,6 +46,7 @@ impl GenuineEvidence for Genuine {
             },
             not_established,
             logs: None,
+            devices: None,
             details: Details::Snp(Claims {
                 report_version: report.version().number(),
                 product: self.product(),

@@ -44,6 +44,7 @@ impl GenuineEvidence for Genuine {
                 None => vec![NotEstablished::ServiceTd],
             },
             logs: None,
+            devices: None,
             details: Details::Tdx(Box::new(Claims {
                 quote_version: quote.quote.version().number(),
                 standing: quote.standing.clone(),

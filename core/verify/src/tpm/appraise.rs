@@ -32,6 +32,7 @@ impl GenuineEvidence for Genuine {
             freshness_slot: freshness_slot(&self.quote),
             not_established: self.not_established(),
             logs: None,
+            devices: None,
             details: Details::Tpm(Box::new(Claims::of(
                 &self.quote,
                 key.key_digest,

@@ -83,6 +83,9 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
         Code::TpmKeyAttributes => "A key that is not restricted signs quotes that no TPM made.",
         Code::TpmSafeClock => "Counters may repeat: an older quote could pass for a newer one.",
         Code::GcpProduction => "Google does not say that the vTPM is one of its production machines.",
+        Code::NvidiaNonce => "The report may be of another machine's device, or of another day.",
+        Code::NvidiaMeasurements => "Another firmware or driver runs than NVIDIA published.",
+        Code::NvidiaDistinct => "One GPU could pass for several.",
         Code::Vmpl => "Another privilege level than the expected one asked for the report.",
         _ => return None,
     })
@@ -97,7 +100,8 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
         | Code::NitroAccepted
         | Code::TpmAccepted
         | Code::GcpAccepted
-        | Code::AzureAccepted => "add the platform's rules to the policy if machines of this kind will do",
+        | Code::AzureAccepted
+        | Code::NvidiaAccepted => "add the platform's rules to the policy if machines of this kind will do",
         Code::EvidencePresent | Code::ReportFormat | Code::QuoteFormat => {
             "ask the guest for its evidence again; it may be of another kind"
         }
@@ -134,6 +138,30 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
             "start the VM with the configuration that the policy asks for"
         }
         Code::AzureVm => "list the VM under `azure.vms` if it is yours",
+        Code::NvidiaReportFormat | Code::NvidiaSignature | Code::NvidiaFirmwareId => {
+            "ask the device for its report again"
+        }
+        Code::NvidiaCertificate => "send the device's own certificate first, then those above it",
+        Code::NvidiaDistinct => "send one report of each device",
+        Code::NvidiaManifestFormat | Code::NvidiaManifestSigner | Code::NvidiaManifestSignature => {
+            "fetch the manifest from NVIDIA again, and send it unchanged"
+        }
+        Code::NvidiaManifests => {
+            "fetch the manifests of the device's driver and VBIOS from NVIDIA, and send them along"
+        }
+        Code::NvidiaMeasurements => {
+            "update the device's driver and VBIOS to published ones, and do not rely on it until then"
+        }
+        Code::NvidiaRoot => "name NVIDIA's roots in the policy if you trust them",
+        Code::NvidiaGpus | Code::NvidiaSwitches => {
+            "send along the report of every device, each with its certificates"
+        }
+        Code::NvidiaArchitecture => "add the architecture's table below [nvidia] if such devices will do",
+        Code::NvidiaNonce => {
+            "ask the device again, with the nonce made of this evidence's report data (docs/reference/nvidia.md)"
+        }
+        Code::NvidiaMode => "list the mode under `nvidia.modes` if it will do",
+        Code::NvidiaDriver | Code::NvidiaVbios => "ask the operator to update the device's driver or VBIOS",
         Code::NitroFormat | Code::NitroImage | Code::TpmStatement | Code::TpmSignatureFormat => {
             "ask for the evidence again; it may be of another kind"
         }

@@ -9,7 +9,7 @@ use super::value::Value;
 use super::{Code, NotEstablished};
 use crate::expectations::LaunchMeasurement;
 use crate::trust::TrustClass;
-use crate::{azure, logs, nitro, sgx, snp, tdx, tpm};
+use crate::{azure, logs, nitro, nvidia, sgx, snp, tdx, tpm};
 
 /// What the evidence states, once it is genuine: first in the words that all platforms share, then in
 /// the platform's own.
@@ -40,6 +40,9 @@ pub struct Claims {
     /// What the logs state that came along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<logs::Claims>,
+    /// What the NVIDIA devices state that came along and were judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<nvidia::Claims>,
     /// TCB, versions, flags: what only this platform states.
     #[serde(flatten)]
     pub details: Details,
@@ -64,6 +67,8 @@ pub enum Platform {
     Gcp,
     /// A confidential VM of Azure: a TEE, a paravisor in it, and its vTPM.
     Azure,
+    /// Devices of NVIDIA by themselves.
+    Nvidia,
 }
 
 /// Whose key signed the evidence.
@@ -103,6 +108,8 @@ pub enum Carried {
     ReportData(ReportData),
     /// SHA-256 of report data, where 64 bytes do not fit (`docs/reference/report-data.md`).
     Digest(Sha256),
+    /// What a device of NVIDIA was asked with: made of report data (`docs/reference/nvidia.md`).
+    Nonce(Sha256),
     /// Something else, which answers no challenge.
     Other(Vec<u8>),
 }
@@ -124,6 +131,8 @@ pub enum Details {
     Tpm(Box<tpm::Claims>),
     /// Of a confidential VM of Azure.
     Azure(Box<azure::Claims>),
+    /// Of devices of NVIDIA by themselves.
+    Nvidia(Box<nvidia::Measurements>),
 }
 
 /// What genuine evidence states in the words that all platforms share; the rest of [`Claims`] depends on
@@ -142,6 +151,8 @@ pub struct Facts {
     pub not_established: Vec<NotEstablished>,
     /// What the logs state that came along.
     pub logs: Option<logs::Claims>,
+    /// What NVIDIA devices state that came along and were judged.
+    pub devices: Option<nvidia::Claims>,
     pub details: Details,
 }
 
@@ -155,6 +166,7 @@ impl Platform {
         Platform::Tpm,
         Platform::Gcp,
         Platform::Azure,
+        Platform::Nvidia,
     ];
 
     /// What people call it.
@@ -167,6 +179,7 @@ impl Platform {
             Platform::Tpm => "TPM",
             Platform::Gcp => "Google Cloud",
             Platform::Azure => "Azure",
+            Platform::Nvidia => "NVIDIA",
         }
     }
 
@@ -180,6 +193,7 @@ impl Platform {
             Platform::Tpm => Code::TpmAccepted,
             Platform::Gcp => Code::GcpAccepted,
             Platform::Azure => Code::AzureAccepted,
+            Platform::Nvidia => Code::NvidiaAccepted,
         }
     }
 }
@@ -196,6 +210,7 @@ impl Carried {
         match self {
             Carried::ReportData(found) => found == report_data,
             Carried::Digest(found) => *found == casemate_crypto::hash::sha256(report_data.as_ref()),
+            Carried::Nonce(found) => *found == nvidia::nonce_for(report_data.as_ref()),
             Carried::Other(_) => false,
         }
     }
@@ -204,7 +219,7 @@ impl Carried {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Carried::ReportData(bytes) => bytes.as_ref(),
-            Carried::Digest(bytes) => bytes.as_ref(),
+            Carried::Digest(bytes) | Carried::Nonce(bytes) => bytes.as_ref(),
             Carried::Other(bytes) => bytes,
         }
     }
@@ -214,6 +229,7 @@ impl Carried {
         match self {
             Carried::ReportData(_) => Value::from(report_data.as_ref()),
             Carried::Digest(_) => Value::from(casemate_crypto::hash::sha256(report_data.as_ref()).as_ref()),
+            Carried::Nonce(_) => Value::from(nvidia::nonce_for(report_data.as_ref()).as_ref()),
             Carried::Other(_) => Value::from(report_data.as_ref()),
         }
     }
@@ -252,6 +268,7 @@ impl Details {
             Details::Nitro(details) => details.summary(code, claims),
             Details::Tpm(details) => details.summary(code, claims),
             Details::Azure(details) => details.summary(code, claims),
+            Details::Nvidia(details) => details.summary(code, claims),
         }
     }
 }

@@ -43,6 +43,10 @@ codes! {
     Tpm = "hardware.tpm", "TPM";
     /// What runs below the guest, in the same TEE.
     Paravisor = "hardware.paravisor", "paravisor";
+    /// The GPUs and switches that came along.
+    Devices = "hardware.devices", "devices";
+    /// One of them, by name.
+    Device = "hardware.device", "device";
     /// What was launched.
     Image = "image", "image";
     /// What was measured while it started, by a log.
@@ -72,6 +76,8 @@ codes! {
     GcpAccepted = "policy.gcp", "platform";
     /// Policy: there are rules for Azure.
     AzureAccepted = "policy.azure", "platform";
+    /// Policy: there are rules for devices of NVIDIA.
+    NvidiaAccepted = "policy.nvidia", "platform";
     /// Policy: there are rules for event logs.
     EventsAccepted = "policy.events", "event log";
     /// Policy: there are rules for lists of the running kernel.
@@ -327,6 +333,43 @@ codes! {
     /// Policy: the VM.
     AzureVm = "policy.azure.vms", "VM";
 
+    /// The device's report is well formed.
+    NvidiaReportFormat = "nvidia.report_format", "report of a device";
+    /// The first certificate is a device's.
+    NvidiaCertificate = "nvidia.device_certificate", "certificate of a device";
+    /// The certified key signed request and answer.
+    NvidiaSignature = "nvidia.report_signature", "signature of a device";
+    /// The key is certified for the firmware that the device reports.
+    NvidiaFirmwareId = "nvidia.firmware_id", "firmware of a device's key";
+    /// No device answered twice.
+    NvidiaDistinct = "nvidia.distinct_devices", "distinct devices";
+    /// The manifest is well formed.
+    NvidiaManifestFormat = "nvidia.manifest_format", "format of a manifest";
+    /// The first certificate in the manifest is a signer's.
+    NvidiaManifestSigner = "nvidia.manifest_signer", "signer of a manifest";
+    /// The signer signed the manifest as it is.
+    NvidiaManifestSignature = "nvidia.manifest_signature", "signature of a manifest";
+    /// The device measures what the manifests say.
+    NvidiaMeasurements = "nvidia.measurements", "measurements";
+    /// Policy: NVIDIA's roots.
+    NvidiaRoot = "policy.roots.nvidia", "root";
+    /// Policy: number of GPUs.
+    NvidiaGpus = "policy.nvidia.minimum_gpus", "GPUs";
+    /// Policy: number of switches.
+    NvidiaSwitches = "policy.nvidia.minimum_switches", "switches";
+    /// Policy: the architecture has rules.
+    NvidiaArchitecture = "policy.nvidia.architectures", "architecture";
+    /// Policy: the device was asked for this evidence.
+    NvidiaNonce = "policy.nvidia.nonce", "nonce";
+    /// Policy: with whom a GPU shares its work.
+    NvidiaMode = "policy.nvidia.modes", "mode";
+    /// Policy: version of the driver.
+    NvidiaDriver = "policy.nvidia.minimum_driver", "driver";
+    /// Policy: version of the VBIOS.
+    NvidiaVbios = "policy.nvidia.minimum_vbios", "VBIOS";
+    /// Policy: manifests of driver and VBIOS came along.
+    NvidiaManifests = "policy.nvidia.manifests", "manifests";
+
     /// The event log is well formed and gives signed registers their values.
     EventLog = "events.log", "event log";
     /// The list of the running kernel is well formed and gives PCR 10 its value.
@@ -509,6 +552,8 @@ impl Code {
                 | Code::Platform
                 | Code::Tpm
                 | Code::Paravisor
+                | Code::Devices
+                | Code::Device
                 | Code::Image
                 | Code::Events
                 | Code::Ima

@@ -59,6 +59,9 @@ const IMA: &str = "Linux, security/integrity/ima; Keylime, runtime policy versio
 const NITRO: &str = "AWS Nitro Enclaves user guide; EC2 user guide, NitroTPM";
 const GCE: &str = "Google, extension 1.3.6.1.4.1.11129.2.1.21 of certificates of vTPMs";
 const HCL: &str = "Microsoft OpenHCL, openhcl_attestation_protocol::igvm_attest";
+const SPDM: &str = "DMTF DSP0274 1.1, MEASUREMENTS; docs/reference/nvidia.md";
+const DICE: &str = "TCG DICE Attestation Architecture 1.1, DiceTcbInfo; docs/reference/nvidia.md";
+const RIM: &str = "TCG Reference Integrity Manifest Information Model; docs/reference/nvidia.md";
 const BUNDLE: &str = "docs/reference/evidence-bundle.md";
 const POLICY: &str = "docs/reference/policy.md";
 const REPORT_DATA: &str = "docs/reference/report-data.md";
@@ -183,6 +186,62 @@ fn text(code: Code) -> (&'static str, &'static str) {
         Code::AzureOtherKey => {
             ("The key that came along beside the quote is the one for which the TEE vouches.", HCL)
         }
+        Code::Devices => ("All checks of the GPUs and switches that came along.", VERDICT),
+        Code::Device => ("All checks of one GPU or switch.", VERDICT),
+        Code::NvidiaAccepted => {
+            ("The policy has rules for devices of NVIDIA; without them they are not read.", POLICY)
+        }
+        Code::NvidiaReportFormat => (
+            "The device's report is one exchange of SPDM 1.1: all measurements, signed, nothing behind.",
+            SPDM,
+        ),
+        Code::NvidiaCertificate => (
+            "The first certificate beside a report is the device's own: it may sign data and issue nothing.",
+            X509,
+        ),
+        Code::NvidiaSignature => {
+            ("The device's key signed both what it was asked and what it answered.", SPDM)
+        }
+        Code::NvidiaFirmwareId => ("The device runs the firmware for which its key is certified.", DICE),
+        Code::NvidiaDistinct => (
+            "Each report is of another chip, by the key that the chip was born with: none is counted twice.",
+            DICE,
+        ),
+        Code::NvidiaManifestFormat => {
+            ("The manifest can be read whole, and nothing in it is unknown or stands there twice.", RIM)
+        }
+        Code::NvidiaManifestSigner => {
+            ("The first certificate in the manifest is a signer's: it may sign data and issue nothing.", X509)
+        }
+        Code::NvidiaManifestSignature => {
+            ("The golden values are those that the manifest's signer signed.", RIM)
+        }
+        Code::NvidiaMeasurements => (
+            "Each measurement for which driver's or VBIOS's manifest has golden values is one of these.",
+            RIM,
+        ),
+        Code::NvidiaRoot => ("The policy trusts NVIDIA's root keys of devices and manifests.", POLICY),
+        Code::NvidiaGpus => ("As many GPUs came along as the policy demands, each another one.", POLICY),
+        Code::NvidiaSwitches => {
+            ("As many switches came along as the policy demands, each another one.", POLICY)
+        }
+        Code::NvidiaArchitecture => {
+            ("The policy has rules for the device's architecture, which NVIDIA certified.", POLICY)
+        }
+        Code::NvidiaNonce => (
+            "The device was asked with the nonce that is made of this evidence's report data, so both answer one question.",
+            SPDM,
+        ),
+        Code::NvidiaMode => (
+            "The GPU serves one guest alone, or with others as the policy allows, by its own statement.",
+            SPDM,
+        ),
+        Code::NvidiaDriver => ("The GPU's driver is at least as new as the policy demands.", POLICY),
+        Code::NvidiaVbios => ("The device's VBIOS is at least as new as the policy demands.", POLICY),
+        Code::NvidiaManifests => (
+            "NVIDIA's manifests of the device's driver and VBIOS came along, of the versions that it reports.",
+            RIM,
+        ),
         Code::EventLog => {
             ("The event log can be read, and gives at least one signed register its value.", PFP)
         }

@@ -118,6 +118,18 @@ pub enum NotEstablished {
     GuestSoftware,
     /// A log came along and does not explain every register.
     Registers,
+    /// Devices came along and the policy has no rules for them.
+    Devices,
+    /// A device was asked with another nonce than this evidence has for it.
+    DeviceNonce,
+    /// A device's measurements were compared with nothing.
+    DeviceMeasurements,
+    /// Reports of devices do not say it.
+    DeviceMode,
+    /// Never established by a device's report.
+    DeviceUse,
+    /// Devices came along without evidence of the machine that they are in.
+    Machine,
     /// Never established by attestation.
     Availability,
     /// Never established by attestation.
@@ -218,6 +230,11 @@ impl Node {
         Self { status, checks, ..Self::bare(code, status) }
     }
 
+    /// As [`group`](Self::group), of one of several that have the same code.
+    pub(crate) fn named_group(code: Code, name: String, checks: Vec<Node>) -> Self {
+        Self { found: Value::Text(name), ..Self::group(code, checks) }
+    }
+
     pub(crate) fn check(
         code: Code,
         holds: bool,
@@ -297,6 +314,16 @@ impl NotEstablished {
             NotEstablished::Tee => "that a TEE hides memory from the machine's owner: a TPM measures only",
             NotEstablished::GuestSoftware => "which software the paravisor started",
             NotEstablished::Registers => "what went into the registers that the event log does not explain",
+            NotEstablished::Devices => {
+                "anything about the NVIDIA devices that came along: the policy has no rules for them"
+            }
+            NotEstablished::DeviceNonce => "that the devices were asked for this evidence",
+            NotEstablished::DeviceMeasurements => "what the devices should measure",
+            NotEstablished::DeviceMode => {
+                "that the devices are in confidential mode, which their reports do not state"
+            }
+            NotEstablished::DeviceUse => "that the guest uses these devices, and nobody else does",
+            NotEstablished::Machine => "which machine the devices are in",
             NotEstablished::Availability => "availability",
             NotEstablished::SideChannels => "side channels",
         }

@@ -121,6 +121,11 @@ fn summary(group: &Node, claims: &Claims) -> (String, String) {
             let logs = claims.logs.as_ref();
             (logs.map_or_else(String::new, |logs| logs.summary(group.code)), String::new())
         }
+        Code::Devices => {
+            let devices = claims.devices.as_ref();
+            (devices.map_or_else(String::new, |devices| devices.summary()), String::new())
+        }
+        Code::Device => (group.found.to_string(), String::new()),
         Code::Image => {
             let name =
                 claims.image.as_ref().map_or_else(String::new, |image| format!(" = {}", printable(image)));
@@ -169,13 +174,20 @@ fn refused(group: &Node, claims: Option<&Claims>) -> Branch {
     let plain = |node: &&&Node| node.checks.is_empty();
     let mut leaves = failed.iter().filter(plain).map(|node| failure(node, claims));
     let subgroups = failed.iter().filter(|node| !node.checks.is_empty()).map(|node| refused(node, claims));
+    // One of several groups of its kind has a name, which its line shows.
+    let name = match &group.found {
+        Value::Nothing => String::new(),
+        name => name.to_string(),
+    };
     match (leaves.next(), failed.len()) {
         // A group with one failed check says so on its own line.
-        (Some(only), 1) if group.code != Code::Signer => Branch { label: group.code.label(), ..only },
-        (Some(only), 1) => only,
+        (Some(only), 1) if name.is_empty() && group.code != Code::Signer => {
+            Branch { label: group.code.label(), ..only }
+        }
+        (Some(only), 1) if name.is_empty() => only,
         (first, _) => Branch {
             label: group.code.label(),
-            text: String::new(),
+            text: name,
             status: None,
             remark: String::new(),
             notes: Vec::new(),
