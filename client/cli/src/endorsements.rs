@@ -1,6 +1,8 @@
 //! Where does this machine keep certificates that endorse hardware, and whom does it ask for them?
 
-use casemate_endorse::{AzureHost, Cache, CollateralServer, Etiquette, KeyServer, Revocation};
+use casemate_endorse::{
+    AzureHost, Cache, CollateralServer, Etiquette, KeyServer, ManifestServer, Revocation,
+};
 use casemate_evidence::bundle::Bundle;
 use casemate_verify::Roots;
 
@@ -20,6 +22,10 @@ pub struct Options {
     #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_COLLATERAL_SERVER", hide_env_values = true)]
     #[arg(value_name = "URL")]
     pub collateral_server: Option<String>,
+    /// Server to ask for NVIDIA's manifests, instead of NVIDIA's own
+    #[arg(long, global = true, help_heading = COMMON, env = "CASEMATE_MANIFEST_SERVER", hide_env_values = true)]
+    #[arg(value_name = "URL")]
+    pub manifest_server: Option<String>,
 }
 
 impl Options {
@@ -37,7 +43,11 @@ impl Options {
         let server = KeyServer::at(base, Etiquette::person()).map_err(failed)?;
         let base = self.collateral_server.as_deref().unwrap_or(CollateralServer::INTEL);
         let collateral_server = CollateralServer::at(base, Etiquette::person()).map_err(failed)?;
-        Ok(Cache::online(directory, roots, server).with_collateral_server(collateral_server))
+        let base = self.manifest_server.as_deref().unwrap_or(ManifestServer::NVIDIA);
+        let manifest_server = ManifestServer::at(base, Etiquette::person()).map_err(failed)?;
+        Ok(Cache::online(directory, roots, server)
+            .with_collateral_server(collateral_server)
+            .with_manifest_server(manifest_server))
     }
 }
 
@@ -57,6 +67,9 @@ pub async fn complete(cache: &Cache, output: Output, bundle: Bundle, now_ms: u64
     let completed = cache.complete(bundle, now_ms).await.map_err(failed)?;
     if let Revocation::Missing(error) = completed.revocation {
         output.step("Revocation", &format!("no current list: {error}"));
+    }
+    for error in completed.missing_manifests {
+        output.step("Manifest", &format!("not there: {error}"));
     }
     Ok(completed.bundle)
 }

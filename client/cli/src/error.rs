@@ -543,7 +543,7 @@ fn endorsements_hint(error: &casemate_endorse::Error) -> &'static str {
             "give the certificates: --leaf vcek.der --chain chain.pem; or fetch them where there is a network and \
              bring them along: `casemate endorsements export`, `import`"
         }
-        E::NoCollateral { .. } => {
+        E::NoCollateral { .. } | E::NoManifest { .. } => {
             "fetch it where there is a network and bring it along: `casemate endorsements fetch`, `export`, `import`"
         }
         E::PckNotCarried => {
@@ -554,7 +554,7 @@ fn endorsements_hint(error: &casemate_endorse::Error) -> &'static str {
             "is there a way to that address? Without one: `casemate endorsements import` and --offline"
         }
         E::Status { status: 404, .. } => {
-            "its maker knows no such chip, platform or firmware: the evidence may be made up, or is of a test machine"
+            "its maker knows no such chip, platform, firmware or driver: the evidence may be made up, or is of a test machine"
         }
         E::Status { .. } => "wait a minute and try again, or work with --offline",
         E::VlekNotServed | E::ChipMasked => {

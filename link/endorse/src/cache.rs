@@ -22,6 +22,7 @@ use crate::flight::Flights;
 use crate::intel::{self, CollateralServer};
 use crate::item::{Holder, Item, Key, Kind, OfflineBundle};
 use crate::key_server::KeyServer;
+use crate::nvidia::{self, ManifestServer};
 use crate::service::Etiquette;
 use crate::store::{Entry, Store, products};
 
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub store: Store,
     server: Option<KeyServer>,
     pub collateral_server: Option<CollateralServer>,
+    pub manifest_server: Option<ManifestServer>,
     flights: Arc<Flights<Question>>,
 }
 
@@ -46,6 +48,7 @@ pub(crate) enum Question {
     Authority(Product, Kind),
     RevocationList(Product),
     Intel(intel::Question),
+    Nvidia(nvidia::Question),
 }
 
 /// Evidence with what could be added to it.
@@ -55,6 +58,9 @@ pub struct Completed {
     pub bundle: Bundle,
     /// What became of the revocation list.
     pub revocation: Revocation,
+    /// Why manifests of its NVIDIA devices are not beside it that should be. Whether evidence counts without
+    /// is for the policy.
+    pub missing_manifests: Vec<Error>,
 }
 
 /// Whether evidence has a revocation list beside it.
@@ -72,21 +78,34 @@ impl Cache {
     /// A cache that never uses the network. The folder need not exist. Only what `roots` vouch for is kept
     /// and used.
     pub fn offline(directory: impl Into<PathBuf>, roots: Roots) -> Self {
-        Self::new(Store::new(directory.into(), roots), None, None)
+        Self::new(Store::new(directory.into(), roots), None, None, None)
     }
 
     /// A cache that asks `server` for what it lacks of AMD's.
     pub fn online(directory: impl Into<PathBuf>, roots: Roots, server: KeyServer) -> Self {
-        Self::new(Store::new(directory.into(), roots), Some(server), None)
+        Self::new(Store::new(directory.into(), roots), Some(server), None, None)
     }
 
     /// This folder, and `server` to be asked for Intel's collateral.
     pub fn with_collateral_server(self, server: CollateralServer) -> Self {
-        Self::new(self.inner.store.clone(), self.inner.server.clone(), Some(server))
+        let Inner { store, server: keys, manifest_server, .. } = &*self.inner;
+        Self::new(store.clone(), keys.clone(), Some(server), manifest_server.clone())
     }
 
-    fn new(store: Store, server: Option<KeyServer>, collateral_server: Option<CollateralServer>) -> Self {
-        Self { inner: Arc::new(Inner { store, server, collateral_server, flights: Flights::new() }) }
+    /// This folder, and `server` to be asked for NVIDIA's manifests.
+    pub fn with_manifest_server(self, server: ManifestServer) -> Self {
+        let Inner { store, server: keys, collateral_server, .. } = &*self.inner;
+        Self::new(store.clone(), keys.clone(), collateral_server.clone(), Some(server))
+    }
+
+    fn new(
+        store: Store,
+        server: Option<KeyServer>,
+        collateral_server: Option<CollateralServer>,
+        manifest_server: Option<ManifestServer>,
+    ) -> Self {
+        let flights = Flights::new();
+        Self { inner: Arc::new(Inner { store, server, collateral_server, manifest_server, flights }) }
     }
 
     /// Whether nobody is there to be asked for what is not stored.
@@ -99,16 +118,22 @@ impl Cache {
         self.inner.store.directory()
     }
 
-    /// The evidence with the certificates, the collateral and the revocation lists that it does not carry,
+    /// The evidence with the certificates, the collateral, the revocation lists and the manifests that it does not carry,
     /// at `now_ms` (milliseconds since 1970). Evidence that cannot be read comes back as it is: its appraisal says why.
     ///
     /// # Errors
     /// [`Error`], if it carries no certificates or collateral and none can be had.
     pub async fn complete(&self, bundle: Bundle, now_ms: u64) -> Result<Completed, Error> {
+        let completed = self.complete_machine(bundle, now_ms).await?;
+        let (bundle, missing_manifests) = self.add_manifests(completed.bundle, now_ms).await;
+        Ok(Completed { bundle, missing_manifests, ..completed })
+    }
+
+    async fn complete_machine(&self, bundle: Bundle, now_ms: u64) -> Result<Completed, Error> {
         if bundle.tdx_quote().is_some() || bundle.sgx_quote().is_some() {
             return self.complete_quote(bundle, now_ms).await;
         }
-        let unchanged = |bundle| Completed { bundle, revocation: Revocation::NotServed };
+        let unchanged = |bundle| Completed::new(bundle, Revocation::NotServed);
         let Some(report) = snp_report(&bundle) else { return Ok(unchanged(bundle)) };
         let Ok(carried) = Endorsements::from_bundle(&bundle) else { return Ok(unchanged(bundle)) };
         let (bundle, endorsements) = match carried {
@@ -119,21 +144,21 @@ impl Cache {
             }
         };
         if endorsements.revocation_list.is_some() {
-            return Ok(Completed { bundle, revocation: Revocation::Present });
+            return Ok(Completed::new(bundle, Revocation::Present));
         }
         Ok(match self.revocation_list_of(&endorsements, now_ms).await {
             Ok(Some(list)) => {
                 let item = EvidenceItem::SnpRevocationList(list.as_der().to_vec().into());
-                Completed { bundle: bundle.with(item), revocation: Revocation::Present }
+                Completed::new(bundle.with(item), Revocation::Present)
             }
             Ok(None) => unchanged(bundle),
-            Err(error) => Completed { bundle, revocation: Revocation::Missing(error) },
+            Err(error) => Completed::new(bundle, Revocation::Missing(error)),
         })
     }
 
     /// The same folder, and nobody to ask: what it answers comes at once.
     pub fn without_network(&self) -> Self {
-        Self::new(self.inner.store.clone(), None, None)
+        Self::new(self.inner.store.clone(), None, None, None)
     }
 
     /// The endorsements of `report`, with the root's revocation list if one can be had.
@@ -304,6 +329,12 @@ impl Cache {
     }
 }
 
+impl Completed {
+    pub(crate) fn new(bundle: Bundle, revocation: Revocation) -> Self {
+        Self { bundle, revocation, missing_manifests: Vec::new() }
+    }
+}
+
 impl Inner {
     /// Asks for the VCEK of a report, checks it, and keeps it.
     async fn fetch_signing_key(&self, server: &KeyServer, report: &Report, now_ms: u64) -> Result<(), Error> {
@@ -398,6 +429,7 @@ impl Inner {
             }
             (Item::IntelCollateral(set), _) => self.import_set(set, now_ms, origin),
             (Item::IntelEvaluationNumbers(numbers), _) => self.import_numbers(numbers, now_ms, origin),
+            (Item::NvidiaManifest(document), _) => self.import_manifest(document, now_ms, origin),
             (item, key) => unreachable!("a key is of its item's kind: {item:?}, {key}"),
         }
     }

@@ -7,6 +7,7 @@ use casemate_evidence::snp::Product;
 use casemate_verify::snp::{ChainError, EndorsementsError};
 
 use crate::intel::{CollateralRefusal, Platform};
+use crate::nvidia::ManifestRefusal;
 
 /// Why no endorsements were found or kept.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,22 @@ pub enum Error {
         origin: String,
         /// Why.
         source: Box<CollateralRefusal>,
+    },
+    /// Not in the store, and nobody may be asked.
+    #[error("no manifest {id} in {}; fetch or import it while there is a network", directory.display())]
+    NoManifest {
+        /// As NVIDIA calls it.
+        id: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// A manifest that does not count.
+    #[error("{origin}: {source}")]
+    Manifest {
+        /// File or address.
+        origin: String,
+        /// Why.
+        source: Box<ManifestRefusal>,
     },
     /// The host of an Azure VM answers something else than its certificates.
     #[error("{address}: {source}; expected vcekCert and certificateChain: is this an SEV-SNP VM of Azure?")]
@@ -209,6 +226,10 @@ impl Error {
         Error::Collateral { origin: origin.to_owned(), source: Box::new(refusal.into()) }
     }
 
+    pub(crate) fn manifest(origin: &str, refusal: ManifestRefusal) -> Self {
+        Error::Manifest { origin: origin.to_owned(), source: Box::new(refusal) }
+    }
+
     /// Whether asking again later may help: nothing is wrong with the evidence.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -223,7 +244,7 @@ impl Error {
 fn advice(status: u16) -> &'static str {
     match status {
         429 => "the service limits requests: wait ten seconds, or use what is stored",
-        404 => "it knows no such chip, platform or firmware: is the evidence genuine?",
+        404 => "it knows no such chip, platform, firmware or driver: is the evidence genuine?",
         _ => "try again later, or use what is stored",
     }
 }

@@ -18,7 +18,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::Error;
 use crate::intel::Platform;
-use crate::{amd, intel};
+use crate::{amd, intel, nvidia};
 
 /// One thing that an Endorser made, unverified.
 ///
@@ -45,6 +45,9 @@ pub enum Item {
     /// The list of TCB evaluation data numbers of a TEE.
     #[n(17)]
     IntelEvaluationNumbers(#[n(0)] SignedNumbers),
+    /// What a driver or VBIOS of NVIDIA's should measure: XML as it is published.
+    #[n(48)]
+    NvidiaManifest(#[n(0)] ByteVec),
 }
 
 /// Intel's collateral of a kind of platform, with what its own bytes do not tell: who signed the list of
@@ -116,6 +119,15 @@ pub enum Key {
         /// Of which TEE.
         tee: Tee,
     },
+    /// A manifest of NVIDIA's.
+    NvidiaManifest {
+        /// The chip.
+        product: String,
+        /// Version of driver or VBIOS.
+        version: String,
+        /// SHA-256 of the document: one version may have several.
+        digest: Sha256,
+    },
 }
 
 /// Whose key an AMD certificate is for.
@@ -146,6 +158,7 @@ impl Item {
             Item::AmdRevocationList(_) => 4,
             Item::IntelCollateral(_) => 16,
             Item::IntelEvaluationNumbers(_) => 17,
+            Item::NvidiaManifest(_) => 48,
         }
     }
 
@@ -158,6 +171,7 @@ impl Item {
             Item::AmdRevocationList(_) => "AMD revocation list",
             Item::IntelCollateral(_) => "Intel collateral",
             Item::IntelEvaluationNumbers(_) => "Intel TCB evaluation data numbers",
+            Item::NvidiaManifest(_) => "NVIDIA manifest",
         }
     }
 
@@ -167,7 +181,8 @@ impl Item {
             Item::AmdRoot(der)
             | Item::AmdIntermediate(der)
             | Item::AmdSigningKey(der)
-            | Item::AmdRevocationList(der) => Cow::Borrowed(der),
+            | Item::AmdRevocationList(der)
+            | Item::NvidiaManifest(der) => Cow::Borrowed(der),
             Item::IntelCollateral(set) => Cow::Owned(casemate_canon::to_cbor(set)),
             Item::IntelEvaluationNumbers(numbers) => Cow::Owned(casemate_canon::to_cbor(numbers)),
         }
@@ -186,13 +201,14 @@ impl Item {
     /// Where it belongs.
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::NotEndorsed`], [`Error::Collateral`] for bytes that are not what the
+    /// [`Error::Unreadable`], [`Error::NotEndorsed`], [`Error::Collateral`], [`Error::Manifest`] for bytes that are not what the
     /// kind says.
     pub fn key(&self) -> Result<Key, Error> {
         let origin = self.kind_name();
         match self {
             Item::IntelCollateral(set) => intel::key_of_set(set, origin),
             Item::IntelEvaluationNumbers(numbers) => intel::key_of_numbers(numbers, origin),
+            Item::NvidiaManifest(document) => nvidia::key_of_manifest(document, origin),
             Item::AmdRoot(der) => amd::key_of_root(der, origin),
             Item::AmdIntermediate(der) => amd::key_of_intermediate(der, origin),
             Item::AmdSigningKey(der) => amd::leaf_key(&amd::parse_certificate(der, origin)?, origin),
@@ -223,6 +239,7 @@ impl Key {
             Key::IntelEvaluationNumbers { tee } => {
                 format!("intel/{}-evaluation-numbers.cbor", intel::tee_path(*tee))
             }
+            Key::NvidiaManifest { digest, .. } => format!("nvidia/{digest}.xml"),
         })
     }
 }
@@ -244,6 +261,7 @@ impl std::fmt::Display for Key {
             Key::IntelEvaluationNumbers { tee } => {
                 write!(f, "TCB evaluation data numbers of {}", intel::tee_name(*tee))
             }
+            Key::NvidiaManifest { product, version, .. } => write!(f, "manifest of {product} {version}"),
         }
     }
 }

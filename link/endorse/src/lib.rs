@@ -1,8 +1,8 @@
 //! Which certificates endorse this evidence, and where are they?
 //!
 //! Endorsements come with the evidence, from a folder on disk, or from their maker: AMD's key
-//! distribution service (KDS; AMD 57230 §4), Intel's provisioning certification service (PCS, version 4)
-//! or a cloud's cache of either. What was fetched is kept, so that a chip is asked about once and a
+//! distribution service (KDS; AMD 57230 §4), Intel's provisioning certification service (PCS, version 4),
+//! a cloud's cache of either, or NVIDIA's RIM service. What was fetched is kept, so that a chip is asked about once and a
 //! Verifier can work without a network; a file carries it to a machine that has none.
 //!
 //! ```no_run
@@ -30,6 +30,7 @@ mod flight;
 mod intel;
 mod item;
 mod key_server;
+mod nvidia;
 mod service;
 mod store;
 
@@ -41,5 +42,6 @@ pub use intel::{
 };
 pub use item::{Item, Key, OfflineBundle, PlatformCollateral, SignedNumbers};
 pub use key_server::KeyServer;
+pub use nvidia::{ManifestRefusal, ManifestServer};
 pub use service::Etiquette;
 pub use store::Entry;

@@ -17,6 +17,7 @@ use crate::amd::{self, Authority};
 use crate::error::Error;
 use crate::intel;
 use crate::item::{Holder, Item, Key, Kind};
+use crate::nvidia;
 
 /// A folder of endorsements and the roots that vouch for them.
 #[derive(Debug, Clone)]
@@ -45,7 +46,9 @@ pub struct Entry {
 const MAXIMUM_SIGNING_KEYS: usize = 4096;
 /// As [`MAXIMUM_SIGNING_KEYS`]; Intel knows some hundred kinds of platforms.
 const MAXIMUM_SETS: usize = 512;
-/// Of AMD's items none has more than 5 kB; Intel's collateral has 20 kB in use.
+/// As [`MAXIMUM_SIGNING_KEYS`]; a machine has as many drivers and VBIOS as it has kinds of devices.
+const MAXIMUM_MANIFESTS: usize = 256;
+/// Of AMD's items none has more than 5 kB; Intel's collateral and NVIDIA's manifests have 20 kB in use.
 const MAXIMUM_FILE_LEN: usize = 512 * 1024;
 
 impl Store {
@@ -185,6 +188,7 @@ impl Store {
         match item {
             Item::AmdSigningKey(_) => make_room(&path, is_signing_key, MAXIMUM_SIGNING_KEYS),
             Item::IntelCollateral(_) => make_room(&path, is_collateral, MAXIMUM_SETS),
+            Item::NvidiaManifest(_) => make_room(&path, is_manifest, MAXIMUM_MANIFESTS),
             _ => {}
         }
         write(&path, &item.bytes())?;
@@ -197,7 +201,7 @@ impl Store {
         let mut entries: Vec<Entry> = Product::ALL
             .into_iter()
             .map(|product| format!("amd/{product}"))
-            .chain(["intel".to_owned()])
+            .chain(["intel", "nvidia"].map(str::to_owned))
             .flat_map(|folder| list(&self.directory.join(folder)))
             .filter_map(|path| self.entry(&path))
             .collect();
@@ -215,6 +219,7 @@ impl Store {
             name if name.ends_with(".cbor") => {
                 Item::IntelCollateral(casemate_canon::from_cbor(&bytes, MAXIMUM_FILE_LEN).ok()?)
             }
+            name if is_manifest(name) => Item::NvidiaManifest(bytes.into()),
             "root.der" => Item::AmdRoot(bytes.into()),
             "revocation.crl" => Item::AmdRevocationList(bytes.into()),
             name if name.ends_with("-intermediate.der") => Item::AmdIntermediate(bytes.into()),
@@ -233,6 +238,7 @@ impl Store {
             }
             Item::IntelCollateral(set) => intel::dates(set, name).ok()?,
             Item::IntelEvaluationNumbers(numbers) => intel::dates_of_numbers(numbers, name).ok()?,
+            Item::NvidiaManifest(document) => nvidia::window(document, name).ok()?,
             Item::AmdRoot(der) | Item::AmdIntermediate(der) | Item::AmdSigningKey(der) => {
                 let certificate = amd::parse_certificate(der, name).ok()?;
                 (certificate.not_before_ms(), certificate.not_after_ms())
@@ -296,6 +302,10 @@ fn is_signing_key(name: &str) -> bool {
 
 fn is_collateral(name: &str) -> bool {
     name.ends_with(".cbor") && !name.ends_with("-evaluation-numbers.cbor")
+}
+
+fn is_manifest(name: &str) -> bool {
+    name.ends_with(".xml")
 }
 
 /// The products that may have made this report: those in whose layout its TCB version fits.

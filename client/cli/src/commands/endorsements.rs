@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use casemate_endorse::{CollateralParts, Item, OfflineBundle, PlatformCollateral, snp_report};
 use casemate_evidence::{
     intel::{EvaluationNumbers, TcbInfo},
+    nvidia::Manifest,
     snp::{Product, Report},
     x509::{Certificate, RevocationList},
 };
@@ -101,6 +102,15 @@ async fn fetch(context: &Context, files: &[PathBuf], products: &[Product], now_m
             step.done("Intel's collateral of its platform");
             continue;
         }
+        if !bundle.nvidia_devices().is_empty() {
+            let step = context.output.long_step("Fetching", &format!("manifests of {}", path.display()));
+            let completed = cache.complete(bundle, now_ms).await.map_err(failed)?;
+            if let Some(error) = completed.missing_manifests.into_iter().next() {
+                return Err(failed(error));
+            }
+            step.done("NVIDIA's manifests of its devices");
+            continue;
+        }
         let unreadable = |source| Error::NotReport { path: path.to_owned(), source: Box::new(source) };
         bundle.snp_report().map(Report::parse).transpose().map_err(unreadable)?;
         let report = snp_report(&bundle).ok_or_else(|| Error::NothingToVerify { path: path.to_owned() })?;
@@ -190,6 +200,7 @@ fn read_items(path: &Path, parts: &mut CollateralParts) -> Result<Vec<Item>, Err
             let set = PlatformCollateral::parse_json(&bytes, &name).map_err(failed)?;
             Ok(vec![Item::IntelCollateral(Box::new(set))])
         }
+        Content::NvidiaManifest(document) => Ok(vec![Item::NvidiaManifest(document.into())]),
         Content::Bundle(bundle) => {
             let carried = Endorsements::from_bundle(&bundle)
                 .map_err(|source| Error::Certificates { source: Box::new(source) })?;
@@ -202,6 +213,7 @@ fn read_items(path: &Path, parts: &mut CollateralParts) -> Result<Vec<Item>, Err
             items.extend(
                 PlatformCollateral::from_bundle(&bundle).map(|set| Item::IntelCollateral(Box::new(set))),
             );
+            items.extend(bundle.nvidia_manifests().iter().cloned().map(Item::NvidiaManifest));
             Ok(items)
         }
         other => Err(Error::NotEndorsement { path: path.to_owned(), kind: other.kind() }),
@@ -272,6 +284,13 @@ fn content(item: &Item) -> Value {
                 json!({ "tee": list.tee(), "tcb_evaluation_data_numbers": numbers })
             })
         }
+        Item::NvidiaManifest(document) => Manifest::parse(document).map_or(Value::Null, |manifest| {
+            json!({
+                "product": manifest.product(),
+                "version": manifest.version(),
+                "tag_id": manifest.tag_id(),
+            })
+        }),
         other => Certificate::parse(&other.bytes()).map_or(Value::Null, |one| describe_certificate(&one)),
     }
 }

@@ -150,13 +150,13 @@ fn refused(found: &Established) -> TrustVector {
     let failed = |codes: &[Code]| codes.iter().any(|code| found.failed.contains(code));
     let claim = |holds, value| if holds { value } else { NO_CLAIM };
     // Without rules nobody looked at the hardware.
-    let unread = failed(&[Code::SnpAccepted, Code::TdxAccepted, Code::SgxAccepted]);
+    let unread = failed(&[Code::SnpAccepted, Code::TdxAccepted, Code::SgxAccepted, Code::NvidiaAccepted]);
     TrustVector {
         instance_identity: claim(failed(&[Code::Channel]), UNRECOGNIZED_INSTANCE),
         configuration: claim(failed(&[Code::Guest]), UNSUPPORTABLE_CONFIGURATION),
         executables: claim(failed(&[Code::Image, Code::Workload]), UNRECOGNIZED_EXECUTABLES),
         hardware: claim(
-            failed(&[Code::Signer, Code::Firmware, Code::Platform]) && !unread,
+            failed(&[Code::Signer, Code::Firmware, Code::Platform, Code::Devices]) && !unread,
             CONTRAINDICATED_HARDWARE,
         ),
         ..TrustVector::default()
@@ -165,7 +165,13 @@ fn refused(found: &Established) -> TrustVector {
 
 fn not_genuine(found: &Established) -> i8 {
     let failed = |codes: &[Code]| codes.iter().any(|code| found.failed.contains(code));
-    if failed(&[Code::EvidencePresent, Code::ReportFormat, Code::QuoteFormat, Code::QuoteTee]) {
+    if failed(&[
+        Code::EvidencePresent,
+        Code::ReportFormat,
+        Code::QuoteFormat,
+        Code::QuoteTee,
+        Code::NvidiaReportFormat,
+    ]) {
         UNEXPECTED_EVIDENCE
     } else if failed(&[
         Code::ReportSignature,
@@ -174,6 +180,8 @@ fn not_genuine(found: &Established) -> i8 {
         Code::QeReportSignature,
         Code::AttestationKey,
         Code::IntelCertificateSignature,
+        Code::NvidiaSignature,
+        Code::NvidiaManifestSignature,
     ]) {
         CRYPTOGRAPHY_FAILED
     } else {

@@ -25,9 +25,9 @@ impl Cache {
     /// A quote's evidence with the collateral that it does not carry.
     pub(crate) async fn complete_quote(&self, bundle: Bundle, now_ms: u64) -> Result<Completed, Error> {
         if bundle.intel_collateral().is_some() {
-            return Ok(Completed { bundle, revocation: Revocation::Present });
+            return Ok(Completed::new(bundle, Revocation::Present));
         }
-        let unchanged = |bundle| Completed { bundle, revocation: Revocation::NotServed };
+        let unchanged = |bundle| Completed::new(bundle, Revocation::NotServed);
         let quote = bundle.tdx_quote().or(bundle.sgx_quote()).map(Quote::parse);
         let Some(Ok(quote)) = quote else { return Ok(unchanged(bundle)) };
         if matches!(quote.signature().certification, Certification::Name(_)) {
@@ -38,7 +38,7 @@ impl Cache {
         };
         let set = self.collateral(&platform, now_ms).await?;
         let bundle = bundle.with(EvidenceItem::IntelCollateral(set.to_bundle_item()));
-        Ok(Completed { bundle, revocation: Revocation::Present })
+        Ok(Completed::new(bundle, Revocation::Present))
     }
 
     /// The collateral of a kind of platform: what is stored while it holds, or is fetched anew.
