@@ -37,6 +37,24 @@ const FILES: &[(&str, &str, &[&str])] = &[
         "ima-list",
         &["/entries/0/name", "/entries/0/digest"],
     ),
+    (
+        "nvidia-report/hopper-coco-a/report.bin",
+        "nvidia-report",
+        &[
+            "/request/nonce",
+            "/driver_version",
+            "/vbios_version",
+            "/board/2",
+            "/measurements/63/value",
+            "/opaque/3/text",
+        ],
+    ),
+    ("nvidia-report/switch-ppcie-1/report.bin", "nvidia-report", &["/vbios_version", "/signature"]),
+    (
+        "nvidia-rim/vbios-1010-0200-882-96005e0001-prod/rim.xml",
+        "nvidia-manifest",
+        &["/product", "/version", "/measurements/0/values", "/certificates/0/subject"],
+    ),
     ("snp-certs/crl-milan-2022/crl.der", "revocation-list", &["/issuer"]),
     ("snp/milan-v3-dstack/vcek.der", "certificates", &["/certificates/0/snp/product"]),
 ];
@@ -101,6 +119,8 @@ fn what_breaks_its_format_is_refused_by_its_kind() {
         ("tpm-quote/gcp-cos85-nonce-sha256/ak.tpmt_public.bin", "is no public area of a TPM's key"),
         ("tpm-quote/gcp-cos85-nonce-sha256/eventlog.bin", "is no event log"),
         ("ima/keylime-boot-aggregate/ascii_runtime_measurements", "is no IMA list"),
+        ("nvidia-report/hopper-coco-a/report.bin", "is no NVIDIA device report"),
+        ("nvidia-rim/vbios-1010-0200-882-96005e0001-prod/rim.xml", "is no NVIDIA manifest"),
     ] {
         let bytes = std::fs::read(root.join(name)).expect("readable");
         std::fs::write(&cut, &bytes[..60]).expect("scratch is writable");

@@ -9,7 +9,7 @@ export function faults({ json, rules, table }, names, inspection, { at, holds })
   const stated = json.expected;
   const claims = rules.results[stated.result];
   if (claims === "path") {
-    const leaves = find(rules.leaves, root, root) ?? [];
+    const leaves = [find(rules.leaves, root, root) ?? []].flat();
     const good = leaves.map((leaf) => typeof leaf.path?.root === "string");
     if (good.length === 0 || good.some((one) => one !== holds)) wrong.push(`paths at ${at}: ${JSON.stringify(leaves.map((leaf) => leaf.path))}`);
   }
@@ -47,7 +47,9 @@ function comparer(root, table, wrong) {
   };
   const spelled = (stated) => {
     if (typeof stated !== "string") return stated;
-    return stated in table.spelled ? table.spelled[stated] : stated.replace(/\+00:00$/, "Z");
+    if (stated in table.spelled) return table.spelled[stated];
+    const written = Object.entries(table.written).reduce((text, [theirs, ours]) => text.replaceAll(theirs, ours), stated);
+    return written.replace(/\+00:00$/, "Z");
   };
   return function compare(stated, spec, here, at) {
     if (spec === null) return;
@@ -63,6 +65,12 @@ function comparer(root, table, wrong) {
     }
     if (spec.is) return expect(same(value(spec.is[0]), spec.is[1]), Boolean(stated), at);
     if (spec.same) return expect(value(spec.same[0]) !== null && same(...spec.same.map(value)), stated, at);
+    if (spec.all) return expect(spec.all.every((path) => value(path) === true), stated, at);
+    if (spec.begins) {
+      const found = value(spec.begins);
+      const cut = stated.endsWith("...") && typeof found === "string";
+      return cut ? expect(found.startsWith(stated.slice(0, -3)), true, at) : expect(found, stated, at);
+    }
     if (spec.each) {
       const found = value(spec.each) ?? [];
       if (found.length !== stated.length) return wrong.push(`${at}: ${found.length} found, ${stated.length} stated`);
@@ -94,6 +102,7 @@ function find(paths, here, root) {
 
 function part(value, step) {
   if (value === null || value === undefined) return null;
+  if (Array.isArray(value) && step === "last") return value.at(-1) ?? null;
   if (typeof value === "object") return value[step] ?? null;
   if (step === "0x" && typeof value === "string") return `0x${value.replace(/^0+/, "")}`;
   if (/^\d+$/.test(step)) return typeof value === "string" ? Number(value.split(".")[step]) : null;

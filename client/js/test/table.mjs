@@ -52,6 +52,7 @@ function vector(kind, name, rules) {
     at,
     expected,
     enrolled,
+    rules: rules.policy,
     paths: beside ? [...paths, path(beside)] : paths,
   }));
   return { ...vector, cases };
@@ -99,10 +100,12 @@ function timesOfRun({ timestamp, collateral: beside, valid_until }, meaning) {
 }
 
 /** The policy with which hardware of any age passes, if it is genuine. */
-export function lenient(hardwareOnly, { enrolled } = {}) {
+export function lenient(hardwareOnly, { enrolled, rules: ofKind = { replace: [], append: "" } } = {}) {
   const { replace, append, enrolled: [none, listed] } = table.policy;
   const rules = enrolled ? append.replace(none, listed.replace("@DIGEST@", enrolled)) : append;
-  return replace.reduce((text, [from, to]) => text.replace(new RegExp(from, "gm"), to), hardwareOnly) + rules;
+  const changes = [...replace, ...ofKind.replace];
+  const changed = changes.reduce((text, [from, to]) => text.replace(new RegExp(from, "gm"), to), hardwareOnly);
+  return changed + rules + ofKind.append;
 }
 
 /** Whether this is what had to come out under the lenient policy. */

@@ -11,6 +11,7 @@ def faults(stated, rules, table, names, inspection, holds):
     claims = rules["results"][expected["result"]]
     if claims == "path":
         leaves = find(rules["leaves"], root, root) or []
+        leaves = leaves if isinstance(leaves, list) else [leaves]
         if not leaves or any(("root" in leaf["path"]) != holds for leaf in leaves):
             wrong.append(f"paths: {[leaf['path'] for leaf in leaves]}")
     if not holds:
@@ -46,6 +47,7 @@ class Comparison:
 
     def __init__(self, root, table, wrong):
         self.root, self.spellings, self.wrong = root, table["spelled"], wrong
+        self.written = table["written"]
 
     def compare(self, stated, spec, here, at):
         if spec is None:
@@ -68,6 +70,14 @@ class Comparison:
         elif "same" in spec:
             one, other = (self.value(path, here) for path in spec["same"])
             self.expect(one is not None and same(one, other), stated, at)
+        elif "all" in spec:
+            self.expect(all(self.value(path, here) is True for path in spec["all"]), stated, at)
+        elif "begins" in spec:
+            found = self.value(spec["begins"], here)
+            if stated.endswith("...") and isinstance(found, str):
+                self.expect(found.startswith(stated[:-3]), True, at)
+            else:
+                self.expect(found, stated, at)
         elif "each" in spec:
             found = self.value(spec["each"], here) or []
             if len(found) != len(stated):
@@ -94,7 +104,11 @@ class Comparison:
     def spelled(self, stated):
         if not isinstance(stated, str):
             return stated
-        return self.spellings[stated] if stated in self.spellings else re.sub(r"\+00:00$", "Z", stated)
+        if stated in self.spellings:
+            return self.spellings[stated]
+        for theirs, ours in self.written.items():
+            stated = stated.replace(theirs, ours)
+        return re.sub(r"\+00:00$", "Z", stated)
 
 
 def filled(spec, name):
@@ -118,6 +132,10 @@ def find(paths, here, root):
 def part(value, step):
     if isinstance(value, dict):
         return value.get(step)
+    if isinstance(value, list) and step == "length":
+        return len(value)
+    if isinstance(value, list) and step == "last":
+        return value[-1] if value else None
     if isinstance(value, list):
         return value[int(step)] if step.isdigit() and int(step) < len(value) else None
     if isinstance(value, str) and step == "0x":

@@ -39,6 +39,8 @@ fn each_kind_that_breaks_its_format_is_named() {
         (b"HCLA", 60, "it is no Azure HCL report: "),
         (b"\xFFTCG\x80\x18", 60, "it is no TPM quote: "),
         (&[0, 0, 0, 0, 3, 0, 0, 0], 20, "it is no event log: "),
+        (&[0x11, 0xE0, 1, 0xFF], 60, "it is no NVIDIA device report: "),
+        (b"<SoftwareIdentity ", 60, "it is no NVIDIA manifest: "),
     ] {
         let mut file = begin.to_vec();
         file.resize(length, 0);

@@ -82,8 +82,8 @@ fn judge(bundle: &Bundle, provider: &'static dyn Provider) -> Verdict {
     static POLICIES: OnceLock<[Policy; 2]> = OnceLock::new();
     let policies = POLICIES.get_or_init(|| {
         let text = Policy::hardware_only() + SGX;
-        let without_devices = Section::ALL.iter().filter(|section| **section != Section::Nvidia);
-        let text = without_devices.fold(text, |text, section| Policy::with_section(&text, *section));
+        let others = Section::ALL.iter().filter(|section| **section != Section::Nvidia);
+        let text = others.fold(text, |text, section| Policy::with_section(&text, *section));
         let with_devices = Policy::with_section(&text, Section::Nvidia);
         [text, with_devices].map(|text| {
             Policy::parse(&text).expect("the policy for strangers, and every section that it may have")
@@ -284,12 +284,11 @@ fn loose_files(vectors: &Vectors) -> Vec<Vec<u8>> {
         let part = |index: usize| files.get(index).map(Vec::as_slice).unwrap_or_default();
         seeds.push(join([part(0), part(1), part(2)]));
     }
-    seeds.extend(alone(vectors));
     for folder in vectors.folders("nvidia-report").into_iter().take(4) {
         let parts = ["report.bin", "cert_chain.pem"].map(|name| file(&folder, name).unwrap_or_default());
         seeds.push(join([&parts[0], &parts[1], b""]));
     }
-    seeds.extend(vectors.files("snp-certs", &["crl.der"]));
+    seeds.extend(alone(vectors));
     seeds
 }
 

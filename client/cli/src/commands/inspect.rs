@@ -14,7 +14,8 @@ use crate::{Error, clock, commands::Context, exit, files};
 pub struct Arguments {
     /// A file, or - for standard input, also as hexadecimal or base64 text: an evidence bundle, an SEV-SNP report, a
     /// TDX or SGX quote, a document of AWS, Azure's HCL report, a TPM's quote, signature, PCR values or public area, an
-    /// event log, an IMA list, certificates, a revocation list, or Intel's collateral
+    /// event log, an IMA list, a report of an NVIDIA device, NVIDIA's manifest, certificates, a revocation list, or
+    /// Intel's collateral
     file: PathBuf,
 }
 

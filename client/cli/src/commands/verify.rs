@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Name of a VM, https://SITE, or files with evidence and what belongs to it, in any order; - is standard input.
     /// Files are known by their content: evidence bundles, SEV-SNP reports, TDX and SGX quotes, quotes of TPMs with
     /// signature, PCR values and key, Azure's HCL reports, certificates of Google's vTPMs, documents of AWS Nitro, event
-    /// logs, IMA lists, certificates, revocation lists, Intel's collateral
+    /// logs, IMA lists, reports of NVIDIA devices, NVIDIA's manifests, certificates, revocation lists, Intel's collateral
     #[arg(required = true)]
     pub targets: Vec<String>,
     /// Policy file

@@ -133,6 +133,9 @@ impl Report {
     /// Greatest length accepted, in bytes; those in use have 4 kB.
     pub const MAXIMUM_LEN: usize = 64 * 1024;
 
+    /// Length of the request, with which a report begins: header, nonce and slot.
+    pub const REQUEST_LEN: usize = 4 + 32 + 1;
+
     /// Reads a report. One zero byte may follow it: tools hand it over as a text of C.
     ///
     /// # Errors

@@ -69,6 +69,26 @@ impl<'a> Pool<'a> {
         certificates.iter().map(|one| self.describe(one)).collect()
     }
 
+    /// Certificates of one file as `certificates`; and as `in_order` whether each was signed by the next.
+    pub(super) fn describe_file(&self, certificates: &[Certificate], described: &mut Value) {
+        let signs = |pair: &[Certificate]| {
+            let [one, next] = pair else { unreachable!("pairs") };
+            let (algorithm, message) = (one.signature_algorithm(), one.signed_bytes());
+            one.issuer() == next.subject()
+                && self.verifies(next.public_key(), algorithm, message, one.signature())
+        };
+        let looked_at = if certificates.len() > MAXIMUM_CERTIFICATES { &[] } else { certificates };
+        let signed: Vec<bool> = looked_at.windows(2).map(signs).collect();
+        let shown = |(pair, signed): (&[Certificate], &bool)| {
+            json!({
+                "subject": pair[0].subject_common_name(), "next": pair[1].subject_common_name(), "signed": signed,
+            })
+        };
+        described["certificates"] = json!(self.describe_all(certificates));
+        described["in_order"] = looked_at.windows(2).zip(&signed).map(shown).collect();
+        described["in_order_signed"] = json!(!looked_at.is_empty() && signed.iter().all(|one| *one));
+    }
+
     /// [`describe_certificate`], and what holds between it and the others.
     pub(super) fn describe(&self, certificate: &Certificate) -> Value {
         let mut described = describe_certificate(certificate);

@@ -7,10 +7,12 @@ use casemate_crypto::{Curve, Provider};
 use casemate_evidence::azure::{HclReport, RuntimeData};
 use casemate_evidence::intel::Quote;
 use casemate_evidence::nitro::Document;
+use casemate_evidence::nvidia::{Manifest, Report as DeviceReport};
 use casemate_evidence::snp::Report;
 use casemate_evidence::tpm::{Attest, Attested, PcrValues, Public, Signature};
 use casemate_evidence::x509::PublicKey;
 use casemate_verify::intel::{check_attestation_key, check_qe_report_signature, check_quote_signature};
+use casemate_verify::nvidia::{check_manifest_signature, check_report_signature};
 use casemate_verify::snp::{check_chip, check_tcb};
 use casemate_verify::tpm::{AttestationKey, QuoteError, authenticate_quote, pcr_digest};
 use serde_json::{Map, Value, json};
@@ -34,6 +36,8 @@ pub(super) fn checks<'c>(
             Content::TdxQuote(bytes) | Content::SgxQuote(bytes) => of_quote(bytes, pool, provider),
             Content::NitroDocument(bytes) => of_document(bytes, provider),
             Content::TpmQuote(bytes) => of_statement(bytes, &contents, pool, provider),
+            Content::NvidiaReport(bytes) => of_device(bytes, pool, provider),
+            Content::NvidiaManifest(bytes) => of_manifest(bytes, provider),
             _ => Vec::new(),
         };
         for (name, value) in more {
@@ -113,6 +117,22 @@ fn of_statement(bytes: &[u8], contents: &[&Content], pool: &Pool<'_>, provider: 
         checks.push(("pcr_digest", found.map_or(json!(false), |hash| json!(hash.name()))));
     }
     checks
+}
+
+/// Of a device's report: whether one of the certified keys that may sign data signed it.
+fn of_device(bytes: &[u8], pool: &Pool<'_>, provider: &dyn Provider) -> Checks {
+    let Ok(report) = DeviceReport::parse(bytes) else { return Vec::new() };
+    if pool.certificates().is_empty() {
+        return Vec::new();
+    }
+    let signed = pool.certificates().iter().any(|one| check_report_signature(&report, one, provider).is_ok());
+    vec![("device_signature", json!(signed))]
+}
+
+/// Of a manifest: whether its document is the one that its signer signed.
+fn of_manifest(bytes: &[u8], provider: &dyn Provider) -> Checks {
+    let Ok(manifest) = Manifest::parse(bytes) else { return Vec::new() };
+    vec![("manifest_signature", json!(check_manifest_signature(&manifest, provider).is_ok()))]
 }
 
 /// The key that is said to have signed a statement: by itself, as a public area, from Azure's report, or certified.

@@ -11,11 +11,28 @@ use super::certificate::Pool;
 pub(super) fn report(bytes: &[u8]) -> Result<Value, Fault> {
     let report = Report::parse(bytes)?;
     let opaque = report.opaque();
-    let measurement = |(index, value): &(u8, _)| json!({ "index": index, "value": value });
+    // All of DMTF's specification: others are refused.
+    let measurement =
+        |(index, value): &(u8, _)| json!({ "index": index, "specification": 1, "value": value });
+    let (request, response) = report.as_bytes().split_at(Report::REQUEST_LEN);
+    let header = |message: &[u8]| [message[0], message[1]].map(|byte| format!("{byte:#04x}"));
+    let ([request_version, request_code], [response_version, response_code]) =
+        (header(request), header(response));
     Ok(json!({
-        "nonce": hex::encode(report.nonce()),
-        "slot": report.slot(),
-        "device_nonce": hex::encode(report.device_nonce()),
+        "request": {
+            "version": request_version,
+            "code": request_code,
+            "param1": request[2],
+            "param2": request[3],
+            "nonce": hex::encode(report.nonce()),
+            "slot": report.slot(),
+        },
+        "response": {
+            "version": response_version,
+            "code": response_code,
+            "record_length": u32::from_le_bytes([response[5], response[6], response[7], 0]),
+            "nonce": hex::encode(report.device_nonce()),
+        },
         "driver_version": opaque.driver_version(),
         "vbios_version": opaque.vbios_version(),
         "board": opaque.board(),
@@ -24,7 +41,9 @@ pub(super) fn report(bytes: &[u8]) -> Result<Value, Fault> {
         "mode": opaque.mode(),
         "video_decoder_off": opaque.is_nvdec0_off(),
         "measurements": report.measurements().iter().map(measurement).collect::<Vec<_>>(),
+        "opaque_len": opaque.fields().map(|(_, value)| 4 + value.len()).sum::<usize>(),
         "opaque": opaque_fields(opaque),
+        "signature_len": bytes.len() - report.signed_bytes().len(),
         "signature": hex::encode(report.signature()),
     }))
 }
@@ -47,15 +66,16 @@ pub(super) fn manifest(bytes: &[u8], pool: &Pool<'_>) -> Result<Value, Fault> {
     let reference =
         |one: &Reference| json!({ "index": one.index, "active": one.active, "values": one.values });
     let signature = manifest.signature();
-    Ok(json!({
+    let mut described = json!({
         "tag_id": manifest.tag_id(),
         "product": manifest.product(),
         "version": manifest.version(),
         "measurements": manifest.references().iter().map(reference).collect::<Vec<_>>(),
         "digest": hex::encode(signature.digest),
         "signature": hex::encode(signature.value),
-        "certificates": pool.describe_all(&signature.certificates),
-    }))
+    });
+    pool.describe_file(&signature.certificates, &mut described);
+    Ok(described)
 }
 
 /// The certificates in a manifest's signature, if it can be read.

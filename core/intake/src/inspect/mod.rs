@@ -14,7 +14,7 @@ mod tpm;
 
 use casemate_crypto::Provider;
 use casemate_crypto::hash::sha256;
-use casemate_evidence::bundle::{Bundle, Item, NvidiaDevice};
+use casemate_evidence::bundle::{Bundle, Item};
 use casemate_evidence::tpm::PcrValues;
 use casemate_evidence::x509::{Certificate, RevocationList};
 use casemate_verify::intel::Collateral;
@@ -67,7 +67,11 @@ fn describe(content: &Content, pool: &Pool<'_>) -> Result<Value, (Kind, Fault)> 
         Content::Bundle(bundle) => Ok(json!({ "items": items(bundle, pool) })),
         Content::SnpReport(bytes) => tee::snp_report(bytes, pool),
         Content::TdxQuote(bytes) | Content::SgxQuote(bytes) => tee::quote(bytes, pool),
-        Content::Certificates(found) => Ok(json!({ "certificates": pool.describe_all(found) })),
+        Content::Certificates(found) => {
+            let mut described = json!({});
+            pool.describe_file(found, &mut described);
+            Ok(described)
+        }
         Content::RevocationList(list) => Ok(pool.describe_list(list)),
         Content::IntelCollateral(found) => Ok(collateral(found, pool)),
         Content::NitroDocument(bytes) => cloud::nitro_document(bytes, pool),
@@ -191,14 +195,14 @@ fn parts_of_item(item: &Item) -> Vec<Content> {
         Item::EventLog(bytes) => vec![Content::EventLog(bytes.to_vec())],
         Item::ImaList(bytes) => vec![Content::ImaList(bytes.to_vec())],
         Item::NvidiaDevices(devices) => {
-            let files = |device: &NvidiaDevice| {
+            let files = devices.iter().flat_map(|device| {
                 let ders: Vec<&[u8]> = device.certificates.iter().map(|der| der.as_slice()).collect();
-                [Some(Content::NvidiaReport(device.report.to_vec())), certificates(&ders)]
-            };
-            devices.iter().flat_map(files).flatten().collect()
+                [present(&device.report, Content::NvidiaReport), certificates(&ders)]
+            });
+            files.flatten().collect()
         }
         Item::NvidiaManifests(manifests) => {
-            manifests.iter().map(|bytes| Content::NvidiaManifest(bytes.to_vec())).collect()
+            manifests.iter().filter_map(|bytes| present(bytes, Content::NvidiaManifest)).collect()
         }
         _ => Vec::new(),
     }

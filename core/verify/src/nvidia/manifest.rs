@@ -4,7 +4,7 @@ use casemate_crypto::hash::{HashAlgorithm, Sha256, Sha384, sha384};
 use casemate_crypto::{Curve, Provider};
 use casemate_evidence::Measurement;
 use casemate_evidence::nvidia::{Manifest, Reference};
-use casemate_evidence::x509::PublicKey;
+use casemate_evidence::x509::{Certificate, PublicKey};
 
 use super::report::GenuineReport;
 use crate::certificates::{AuthenticatedPath, Endorsers, PathError, Profile, authenticate_certificate};
@@ -118,26 +118,51 @@ pub fn authenticate_manifest(
     now_ms: u64,
     provider: &dyn Provider,
 ) -> Result<GenuineManifest, ManifestError> {
+    check_document(&manifest)?;
+    let (leaf, authorities) = signer(&manifest)?;
+    let endorsers = Endorsers { certificates: authorities, revocation_lists: &[] };
+    let path = authenticate_certificate(leaf, &endorsers, roots, &PROFILE, now_ms, provider)?;
+    check_signature(&manifest, leaf, provider)?;
+    Ok(GenuineManifest { manifest, path })
+}
+
+/// Whether the document is the one that its signer signed; whose key that is, the signer's path says.
+///
+/// # Errors
+/// [`ManifestError`], the first that applies; never [`ManifestError::Path`].
+pub fn check_manifest_signature(manifest: &Manifest, provider: &dyn Provider) -> Result<(), ManifestError> {
+    check_document(manifest)?;
+    check_signature(manifest, signer(manifest)?.0, provider)
+}
+
+fn check_document(manifest: &Manifest) -> Result<(), ManifestError> {
     let signature = manifest.signature();
     let (found, signed) = (sha384(&signature.document), Sha384::from(signature.digest));
-    if found != signed {
-        return Err(ManifestError::Digest { found: Box::new(found), signed: Box::new(signed) });
+    if found == signed {
+        return Ok(());
     }
-    let (leaf, authorities) = signature.certificates.split_first().ok_or(ManifestError::NoCertificates)?;
+    Err(ManifestError::Digest { found: Box::new(found), signed: Box::new(signed) })
+}
+
+/// Who signed, and the authorities beside.
+fn signer(manifest: &Manifest) -> Result<(&Certificate, &[Certificate]), ManifestError> {
+    let certificates = &manifest.signature().certificates;
+    let (leaf, authorities) = certificates.split_first().ok_or(ManifestError::NoCertificates)?;
     if leaf.is_authority() || leaf.may_sign_data() != Some(true) {
         return Err(ManifestError::NotSigner { name: leaf.subject_common_name() });
     }
-    let endorsers = Endorsers { certificates: authorities, revocation_lists: &[] };
-    let path = authenticate_certificate(leaf, &endorsers, roots, &PROFILE, now_ms, provider)?;
+    Ok((leaf, authorities))
+}
+
+fn check_signature(
+    manifest: &Manifest,
+    leaf: &Certificate,
+    provider: &dyn Provider,
+) -> Result<(), ManifestError> {
     let PublicKey::P384(key) = leaf.public_key() else { return Err(ManifestError::KeyKind) };
-    answer(provider.verify_ecdsa(
-        Curve::P384,
-        HashAlgorithm::Sha384,
-        key.as_bytes(),
-        &signature.signed_info,
-        &signature.value,
-    ))?;
-    Ok(GenuineManifest { manifest, path })
+    let signature = manifest.signature();
+    let (message, value) = (&signature.signed_info, &signature.value);
+    Ok(answer(provider.verify_ecdsa(Curve::P384, HashAlgorithm::Sha384, key.as_bytes(), message, value))?)
 }
 
 /// Compares a report with the manifests of its driver and its VBIOS. A switch has no driver of its own, and

@@ -27,10 +27,11 @@ pub(crate) use evidence::Devices;
 pub(crate) use failure::not_genuine;
 
 pub use manifest::{
-    GenuineManifest, ManifestError, MeasurementError, Mismatch, authenticate_manifest, compare,
+    GenuineManifest, ManifestError, MeasurementError, Mismatch, authenticate_manifest,
+    check_manifest_signature, compare,
 };
 pub use names::{ManifestName, manifest_names};
-pub use report::{GenuineReport, ReportError, authenticate_report, nonce_for};
+pub use report::{GenuineReport, ReportError, authenticate_report, check_report_signature, nonce_for};
 
 use casemate_crypto::hash::Sha256;
 

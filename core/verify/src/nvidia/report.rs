@@ -78,14 +78,7 @@ pub fn authenticate_report(
     }
     let endorsers = Endorsers { certificates: authorities, revocation_lists: &[] };
     let path = authenticate_certificate(leaf, &endorsers, roots, &PROFILE, now_ms, provider)?;
-    let PublicKey::P384(key) = leaf.public_key() else { return Err(ReportError::KeyKind) };
-    answer(provider.verify_ecdsa(
-        Curve::P384,
-        HashAlgorithm::Sha384,
-        key.as_bytes(),
-        report.signed_bytes(),
-        report.signature(),
-    ))?;
+    check_report_signature(&report, leaf, provider)?;
     if let Some(found) = report.opaque().firmware_id() {
         let certified = certified_firmware(leaf);
         if certified != Some(found) {
@@ -96,6 +89,21 @@ pub fn authenticate_report(
         }
     }
     Ok(GenuineReport { report, path, device, chip })
+}
+
+/// Whether the certified key signed request and answer; whose it is, the certificate's path says.
+///
+/// # Errors
+/// [`ReportError::KeyKind`], [`ReportError::Signature`].
+pub fn check_report_signature(
+    report: &Report,
+    certificate: &Certificate,
+    provider: &dyn Provider,
+) -> Result<(), ReportError> {
+    let PublicKey::P384(key) = certificate.public_key() else { return Err(ReportError::KeyKind) };
+    let (message, signature) = (report.signed_bytes(), report.signature());
+    let found = provider.verify_ecdsa(Curve::P384, HashAlgorithm::Sha384, key.as_bytes(), message, signature);
+    Ok(answer(found)?)
 }
 
 /// The nonce of a device that belongs to the CPU's evidence: SHA-256 of `casemate/nvidia-nonce/1`, a zero
