@@ -60,7 +60,7 @@ pub fn measure(report: &Evidence, quote: &QuoteEvidence, rounds: usize) -> Secti
         Row::new("TDX quote with its collateral", Unit::Seconds, &Pairs::of(tdx.ours, tdx.theirs), RAW),
         Row::alone("the first SNP report", Unit::Seconds, &start, "with the module compiled"),
         Row::alone("module with gzip, bytes", Unit::Count, &[f64::from(compressed)], "what a server sends")
-            .promised(Promise::AtMost(800_000.0)),
+            .promised(Promise::AtMost(700_000.0)),
     ];
     Section { title: TITLE, note: format!("{}; {}", report.name, quote.name), rows, not_measured: Vec::new() }
 }

@@ -26,7 +26,7 @@ function refusal(call) {
 test("the module needs nothing of its surroundings, and stays below its limit", async () => {
   assert.deepEqual(WebAssembly.Module.imports(await WebAssembly.compile(wasm)), []);
   const compressed = gzipSync(wasm, { level: 9 }).length;
-  assert.ok(compressed < 800_000, `${compressed} bytes`);
+  assert.ok(compressed < 700_000, `${compressed} bytes`);
 });
 
 test("it starts from bytes, a response, a module and its own file", async () => {

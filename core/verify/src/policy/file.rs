@@ -13,6 +13,7 @@ use super::logs::{EventRules, EventsTable, ImaRules, ImaTable};
 use super::nitro::{NitroRules, NitroTable};
 use super::nvidia::{NvidiaRules, NvidiaTable};
 use super::snp::{GuestTable, HardwareTable, IdBlockTable, PlatformTable, SnpRules, SnpTables};
+use super::tables;
 use super::tpm::{TpmRules, TpmTable};
 use super::value::{ListOrWord, NumberOrWord, bytes, list_or_none, non_empty, word};
 use super::workload::{WorkloadRules, WorkloadTable};
@@ -24,7 +25,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     if text.len() > Policy::MAXIMUM_LEN {
         return Err(PolicyError::TooLong { found: text.len() });
     }
-    let file: File = toml::from_str(text).map_err(PolicyError::Toml)?;
+    let file: File = tables::read(text).map_err(PolicyError::Toml)?;
     if file.version != 1 {
         return Err(PolicyError::Version { found: file.version });
     }

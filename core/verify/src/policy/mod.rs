@@ -17,6 +17,7 @@ mod nvidia;
 mod registers;
 mod section;
 mod snp;
+mod tables;
 mod tpm;
 mod value;
 mod workload;
