@@ -130,6 +130,23 @@ fn what_breaks_its_format_is_refused_by_its_kind() {
     }
 }
 
+/// Names come from strangers as values do, and may be of any length.
+#[test]
+fn a_list_of_the_kernel_cannot_steer_a_terminal() {
+    let Some(root) = vectors() else { return };
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let mut list =
+        std::fs::read(root.join("ima/keylime-boot-aggregate/ascii_runtime_measurements")).expect("readable");
+    list.extend(b"\n10 x \x1b]0;name\x07\rchecks sha256:00 y\n");
+    list.extend([b"10 x ".as_slice(), &[b'a'; 70_000], b" y\n"].concat());
+    let path = folder.path().join("list");
+    std::fs::write(&path, list).expect("scratch is writable");
+    let (code, text, error) = casemate(folder.path(), &["inspect", path.to_str().expect("a path")]);
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("templates.?]0;name??checks"), "{}", &text[..2000.min(text.len())]);
+    assert!(text.bytes().all(|byte| byte == b'\n' || !byte.is_ascii_control()));
+}
+
 #[test]
 fn collateral_that_services_write_is_imported() {
     let Some(root) = vectors() else { return };

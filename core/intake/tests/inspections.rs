@@ -75,3 +75,13 @@ fn files_and_certificates_are_bounded() {
     assert_eq!(code, "certificates");
     assert!(message.contains("64"), "{message}");
 }
+
+#[test]
+fn refusals_of_a_list_are_counted_and_the_first_of_them_listed() {
+    let digits = "00".repeat(20);
+    let file = format!("10 {digits} ima-ng sha1:{digits} /x\n{}", "10 x\n".repeat(100_000));
+    let reply = inspect(&[file.as_bytes()]);
+    let content = &reply["inspection"]["files"][0]["content"];
+    assert_eq!(content["template_hash_mismatch"], 100_000);
+    assert_eq!(content["refused"].as_array().map(Vec::len), Some(256));
+}

@@ -19,7 +19,7 @@ use casemate_verify::{
     PolicyError, Section, Style, TrustClass, Verdict, Verifier, Workload,
 };
 use cloud::{failures, verdict};
-use nvidia::{Device, Golden, dice, name_chip, nonce, other_chip, switch};
+use nvidia::{Device, Golden, dice, name_chip, nonce, other_chip, resource, switch};
 use support::{DAY_MS, NOW_MS, Rsa, Tee, set_rule};
 
 /// Of the evidence of an SEV-SNP guest, unless a test changes them.
@@ -74,7 +74,9 @@ fn policy() -> String {
 /// Of devices alone.
 fn alone() -> String {
     let text = cloud::policy("\n[roots]", &[Tee::new(Product::Genoa).root_digest()]);
-    Policy::with_section(&text, Section::Nvidia)
+    let mut text = Policy::with_section(&text, Section::Nvidia);
+    set_rule(&mut text, "nvidia.alone", "\"accepted\"");
+    text
 }
 
 #[test]
@@ -142,6 +144,7 @@ fn each_rule_refuses_what_it_speaks_of() {
     let any = "\"any\"";
     type Row<'a> = (&'a str, &'a Machine, &'a str, &'a [&'a str], &'a str);
     let rows: &[Row<'_>] = &[
+        ("alone", &good, "\"refused\"", &["policy.nvidia.alone"], "\"accepted\""),
         ("minimum_gpus", &good, "2", &["policy.nvidia.minimum_gpus"], "1"),
         ("minimum_switches", &good, "1", &["policy.nvidia.minimum_switches"], "0"),
         ("nonce", &asked_otherwise, "\"required\"", &["policy.nvidia.nonce"], any),
@@ -171,8 +174,8 @@ fn each_rule_refuses_what_it_speaks_of() {
                 .split_once('.')
                 .map_or(("nvidia".to_owned(), *key), |(table, name)| (format!("nvidia.{table}"), name));
             set_rule(&mut text, &format!("{table}.{name}"), value);
-            let found = failures(&verdict(&text, machine.items()));
-            assert_eq!(found, expected, "{key} = {value}");
+            let items = if *key == "alone" { machine.alone() } else { machine.items() };
+            assert_eq!(failures(&verdict(&text, items)), expected, "{key} = {value}");
         }
     }
     // What is accepted without a rule is not established.
@@ -241,6 +244,16 @@ fn each_part_that_is_not_genuine_has_its_own_refusal() {
         with(&|machine| machine.manifests[0] = golden.to_bytes())
     };
     assert_eq!(with(&|_| {}), [""; 0]);
+    let without_values =
+        |golden: Golden| Golden { resources: vec![resource(0, false, &[[7; 48]])], ..golden };
+    assert_eq!(
+        with(&|machine| {
+            machine.manifests =
+                [Golden::driver(), Golden::vbios()].map(|golden| without_values(golden).to_bytes()).to_vec();
+        }),
+        ["nvidia.measurements"],
+        "manifests by which every device would do"
+    );
     assert_eq!(with(&|machine| machine.devices[0].report = vec![0x11].into()), ["nvidia.report_format"]);
     let flip = |machine: &mut Machine| {
         let mut bytes = machine.devices[0].report.to_vec();
@@ -418,6 +431,7 @@ fn recorded_devices_are_genuine_by_nvidia_s_root_alone() {
         certificates: chain.iter().map(|one| one.as_der().to_vec().into()).collect(),
     };
     let mut text = Policy::with_section(&cloud::policy("\n[roots]", &[]), Section::Nvidia);
+    set_rule(&mut text, "nvidia.alone", "\"accepted\"");
     set_rule(&mut text, "nvidia.manifests", "\"any\"");
     set_rule(&mut text, "freshness.report_data", "\"any\"");
     let judge = |text: &str| -> Verdict {

@@ -90,6 +90,7 @@ const SGX: &[Row] = &[
 
 const NVIDIA: &[Row] = &[
     ("nvidia.minimum_gpus", "1", "2"),
+    ("nvidia.alone", "\"accepted\"", "\"refused\""),
     ("nvidia.minimum_switches", "0", "1"),
     ("nvidia.nonce", ANY, REQUIRED),
     ("nvidia.manifests", ANY, REQUIRED),

@@ -36,7 +36,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<u8, Error> {
     context.output.answer(&found, || {
         let mut fields = Vec::new();
         flatten("", &found, &mut fields);
-        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let width = fields.iter().map(|(name, _)| name.len().min(WIDEST)).max().unwrap_or_default();
         let mut lines: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
         lines.push("Nothing of this is verified: `casemate verify` does that.".to_owned());
@@ -58,7 +58,7 @@ fn name_kinds(found: &mut Value) {
 
 /// Each value with its path. Texts come from strangers: what could steer a terminal is replaced.
 fn flatten(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
-    let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    let inner = |key: &str| if name.is_empty() { clean(key) } else { format!("{name}.{}", clean(key)) };
     let shown = match value {
         Value::Object(members) => {
             return members.iter().for_each(|(key, value)| flatten(&inner(key), value, fields));
@@ -70,10 +70,15 @@ fn flatten(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
                 .for_each(|(index, value)| flatten(&inner(&index.to_string()), value, fields));
         }
         Value::Array(_) | Value::Null => "none".to_owned(),
-        Value::String(text) => {
-            text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
-        }
+        Value::String(text) => clean(text),
         other => other.to_string(),
     };
     fields.push((name.to_owned(), shown));
 }
+
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+/// Longer names do not move the values of others.
+const WIDEST: usize = 80;

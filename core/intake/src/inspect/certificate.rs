@@ -1,5 +1,7 @@
 //! What does a certificate say, who signed it, and where does its path end?
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use casemate_crypto::Provider;
@@ -22,6 +24,8 @@ pub(super) struct Pool<'a> {
     lists: Vec<RevocationList>,
     at_ms: u64,
     provider: &'a dyn Provider,
+    /// By their bytes: one that stands in many places is looked at once.
+    described: RefCell<BTreeMap<Vec<u8>, Value>>,
 }
 
 impl<'a> Pool<'a> {
@@ -52,7 +56,8 @@ impl<'a> Pool<'a> {
                 _ => {}
             }
         }
-        let mut pool = Self { certificates: Vec::new(), lists, at_ms, provider };
+        let mut pool =
+            Self { certificates: Vec::new(), lists, at_ms, provider, described: RefCell::default() };
         for one in certificates {
             if !pool.certificates.contains(&one) && pool.certificates.len() <= MAXIMUM_CERTIFICATES {
                 pool.certificates.push(one);
@@ -91,6 +96,15 @@ impl<'a> Pool<'a> {
 
     /// [`describe_certificate`], and what holds between it and the others.
     pub(super) fn describe(&self, certificate: &Certificate) -> Value {
+        if let Some(known) = self.described.borrow().get(certificate.as_der()) {
+            return known.clone();
+        }
+        let described = self.look_at(certificate);
+        self.described.borrow_mut().insert(certificate.as_der().to_vec(), described.clone());
+        described
+    }
+
+    fn look_at(&self, certificate: &Certificate) -> Value {
         let mut described = describe_certificate(certificate);
         let signed = self.signed_by(
             |one| one.subject() == certificate.issuer(),

@@ -22,7 +22,7 @@ use super::tee::{leaf, pck};
 use super::tpm::scheme_name;
 use crate::content::Content;
 
-/// Of two files of one kind the first is looked at.
+/// Of several files of one kind a check holds if it holds of each.
 pub(super) fn checks<'c>(
     contents: impl Iterator<Item = &'c Content>,
     pool: &Pool<'_>,
@@ -41,7 +41,11 @@ pub(super) fn checks<'c>(
             _ => Vec::new(),
         };
         for (name, value) in more {
-            found.entry(name).or_insert(value);
+            if value == json!(false) {
+                found.insert(name.to_owned(), value);
+            } else {
+                found.entry(name).or_insert(value);
+            }
         }
     }
     found
@@ -125,7 +129,8 @@ fn of_device(bytes: &[u8], pool: &Pool<'_>, provider: &dyn Provider) -> Checks {
     if pool.certificates().is_empty() {
         return Vec::new();
     }
-    let signed = pool.certificates().iter().any(|one| check_report_signature(&report, one, provider).is_ok());
+    let mut keys = pool.certificates().iter().filter(|one| one.may_sign_data() == Some(true));
+    let signed = keys.any(|one| check_report_signature(&report, one, provider).is_ok());
     vec![("device_signature", json!(signed))]
 }
 

@@ -90,24 +90,31 @@ fn bank_name(algorithm: u16) -> String {
     }
 }
 
-/// Line by line: one that cannot be believed is listed as refused, and does not hide the others.
+/// Line by line: one that cannot be believed is listed as refused, and does not hide the others. Of kinds of lines, and
+/// of refusals, the first are listed, and all refusals counted.
 pub(super) fn ima_list(bytes: &[u8]) -> Result<Value, Fault> {
     let mut violations = 0;
     let mut templates: BTreeMap<String, u64> = BTreeMap::new();
-    let mut refused = Vec::new();
+    let (mut mismatches, mut refused) = (0_u64, Vec::new());
     let mut first_error = None;
     let mut list = List::default();
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     for (line, index) in lines.zip(1..) {
         let template = line.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
-        *templates.entry(String::from_utf8_lossy(template).into_owned()).or_default() += 1;
+        let template = String::from_utf8_lossy(template).into_owned();
+        if templates.len() < MOST_LISTED || templates.contains_key(&template) {
+            *templates.entry(template).or_default() += 1;
+        }
         match Entry::parse_ascii(line).and_then(|entry| entry.check_template_hash().map(|()| entry)) {
             Ok(entry) => {
                 violations += u64::from(entry.is_violation());
                 list.entries.push(entry);
             }
             Err(error) => {
-                refused.push(json!({ "line": index, "error": error.to_string() }));
+                mismatches += 1;
+                if refused.len() < MOST_LISTED {
+                    refused.push(json!({ "line": index, "error": error.to_string() }));
+                }
                 first_error.get_or_insert(error);
             }
         }
@@ -118,10 +125,10 @@ pub(super) fn ima_list(bytes: &[u8]) -> Result<Value, Fault> {
     }
     let good = list.entries.len() as u64;
     Ok(json!({
-        "entry_count": good + refused.len() as u64,
+        "entry_count": good + mismatches,
         "templates": templates,
         "template_hash_ok": good - violations,
-        "template_hash_mismatch": refused.len(),
+        "template_hash_mismatch": mismatches,
         "violations": violations,
         "refused": refused,
         "pcr10": replayed(&list),
@@ -147,3 +154,6 @@ fn replayed(list: &List) -> Value {
     });
     Value::Object(banks.collect())
 }
+
+/// Of what a list of the kernel has a few at most.
+const MOST_LISTED: usize = 256;

@@ -46,7 +46,7 @@ impl Genuine for WithDevices {
         }
         let nonce = expected_nonce(&facts.freshness_slot.value);
         let any = |what: fn(&DeviceClaims) -> bool| claims.devices.iter().any(what);
-        let unasked = claims.devices.iter().any(|device| device.nonce != nonce);
+        let unasked = claims.devices.iter().any(|device| nonce != Some(device.nonce));
         let revocation = devices.devices.iter().any(|device| device.revocation_ms().is_none());
         let open = [
             (unasked, NotEstablished::DeviceNonce),
@@ -82,10 +82,19 @@ impl Genuine for WithDevices {
                 circumstances.accept_simulated,
             ));
         }
+        if let Some(digest) = devices.builtin_manifest_root().filter(|_| !rules.nvidia_roots) {
+            checks.extend(rule::root(
+                policy,
+                &root,
+                TrustClass::Real,
+                digest,
+                circumstances.accept_simulated,
+            ));
+        }
         let claims = Claims::of(devices, &rules.uncompared);
         for (device, claims) in devices.devices.iter().zip(&claims.devices) {
             let measured = devices.measure(device, &rules.uncompared);
-            let made = rules.device(policy, device, claims, &measured, &nonce, circumstances);
+            let made = rules.device(policy, device, claims, &measured, nonce.as_ref(), circumstances);
             checks.push(Node::named_group(Code::Device, claims.line(), made));
         }
         Some(Node::group(Code::Devices, checks))
@@ -149,10 +158,10 @@ impl Genuine for Alone {
         let device = self.first();
         let digest = &device.report.path().root_key_digest;
         let accepted = circumstances.accept_simulated;
-        vec![Node::group(
-            Code::Signer,
-            rule::root(policy, &rules.root(), device.trust_class, digest, accepted),
-        )]
+        let mut checks = rule::root(policy, &rules.root(), device.trust_class, digest, accepted);
+        let machine = "evidence of their machine";
+        checks.push(equal(Code::NvidiaAlone, rules.alone, "devices alone", machine));
+        vec![Node::group(Code::Signer, checks)]
     }
 
     fn evidence(&self) -> &[u8] {
@@ -161,11 +170,11 @@ impl Genuine for Alone {
 }
 
 /// With what devices should have been asked, by what the machine's evidence carries; those without a machine
-/// with the same as the first of them.
-fn expected_nonce(slot: &Carried) -> Sha256 {
+/// with the same as the first of them. Nothing binds them to evidence that carries nothing.
+fn expected_nonce(slot: &Carried) -> Option<Sha256> {
     match slot {
-        Carried::Nonce(nonce) => *nonce,
-        slot => nonce_for(slot.as_bytes()),
+        Carried::Nonce(nonce) => Some(*nonce),
+        slot => (!slot.as_bytes().is_empty()).then(|| nonce_for(slot.as_bytes())),
     }
 }
 
@@ -199,7 +208,7 @@ impl NvidiaRules {
         device: &Device,
         claims: &DeviceClaims,
         measured: &Measured,
-        nonce: &Sha256,
+        nonce: Option<&Sha256>,
         circumstances: &Circumstances,
     ) -> Vec<Node> {
         let digest = &device.report.path().root_key_digest;
@@ -221,8 +230,10 @@ impl NvidiaRules {
         ));
         checks.push(match self.nonce_required {
             true => {
-                let holds = claims.nonce == *nonce;
-                equal(Code::NvidiaNonce, holds, claims.nonce.as_ref(), nonce.as_ref())
+                let holds = nonce == Some(&claims.nonce);
+                let expected: Value =
+                    nonce.map_or("made of report data".into(), |nonce| nonce.as_ref().into());
+                equal(Code::NvidiaNonce, holds, claims.nonce.as_ref(), expected)
             }
             false => not_checked(Code::NvidiaNonce, claims.nonce.as_ref()),
         });
@@ -284,4 +295,15 @@ fn floor(
     let Some(rule) = rule else { return not_checked(code, shown) };
     let holds = found.as_deref().and_then(read).is_some_and(|version| version >= rule.version);
     Node::check(code, holds, shown, Comparison::AtLeast, rule.text.clone(), Source::Policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_that_carries_nothing_binds_no_device() {
+        assert_eq!(expected_nonce(&Carried::Other(Vec::new())), None);
+        assert!(expected_nonce(&Carried::Other(vec![0])).is_some());
+    }
 }

@@ -142,6 +142,12 @@ impl Devices {
         simulated.map(|(manifest, _)| &manifest.path().root_key_digest)
     }
 
+    /// NVIDIA's own root, if a manifest ends there.
+    pub(crate) fn builtin_manifest_root(&self) -> Option<&Sha256> {
+        let mut real = self.manifests.iter().filter(|(_, class)| *class == TrustClass::Real);
+        real.next().map(|(manifest, _)| &manifest.path().root_key_digest)
+    }
+
     /// How many there are: GPUs, then switches.
     pub(crate) fn counts(&self) -> [usize; 2] {
         let of_kind = |is_switch| {

@@ -89,6 +89,9 @@ pub enum MeasurementError {
         /// Index in the manifests, from 0.
         index: u8,
     },
+    /// Manifests by which every device would do.
+    #[error("the manifests have no active golden value; fetch them from NVIDIA again")]
+    NoValues,
     /// Measurements that differ.
     #[error("{} measurements differ from NVIDIA's manifests, the first at index {}", mismatches.len(), mismatches[0].index)]
     Mismatch {
@@ -202,6 +205,9 @@ pub fn compare(
             return Err(MeasurementError::Overlap { index: reference.index });
         }
         all.push(reference);
+    }
+    if all.is_empty() {
+        return Err(MeasurementError::NoValues);
     }
     all.retain(|reference| !(reference.index == NVDEC0 && opaque.is_nvdec0_off()));
     all.retain(|reference| !uncompared.contains(&reference.index));

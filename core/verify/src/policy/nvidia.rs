@@ -14,6 +14,8 @@ use crate::verdict::Platform;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NvidiaRules {
     pub nvidia_roots: bool,
+    /// Whether devices will do without evidence of their machine.
+    pub alone: bool,
     pub minimum_gpus: u8,
     pub minimum_switches: u8,
     pub nonce_required: bool,
@@ -66,6 +68,11 @@ impl NvidiaRules {
         };
         let rules = Self {
             nvidia_roots: vendor_roots("roots.nvidia", roots)?,
+            alone: word("nvidia.alone", &table.alone, "\"accepted\" or \"refused\"", |word| match word {
+                "accepted" => Some(true),
+                "refused" => Some(false),
+                _ => None,
+            })?,
             minimum_gpus: count("nvidia.minimum_gpus", table.minimum_gpus)?,
             minimum_switches: count("nvidia.minimum_switches", table.minimum_switches)?,
             nonce_required: required("nvidia.nonce", &table.nonce)?,
@@ -139,6 +146,7 @@ fn floor(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NvidiaTable {
+    alone: String,
     minimum_gpus: u32,
     minimum_switches: u32,
     nonce: String,

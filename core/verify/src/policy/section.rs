@@ -133,6 +133,7 @@ runtime_policy = "any"             # or Keylime's JSON, between three single quo
 
 const NVIDIA: &str = r#"
 [nvidia]                           # GPUs and switches; each that comes along is judged
+alone = "refused"                  # without evidence of their machine; or "accepted"
 minimum_gpus = 1
 minimum_switches = 0
 nonce = "required"                 # made of the report data: they were asked for this evidence

@@ -83,6 +83,9 @@ pub(super) fn reason(code: Code) -> Option<&'static str> {
         Code::TpmKeyAttributes => "A key that is not restricted signs quotes that no TPM made.",
         Code::TpmSafeClock => "Counters may repeat: an older quote could pass for a newer one.",
         Code::GcpProduction => "Google does not say that the vTPM is one of its production machines.",
+        Code::NvidiaAlone => {
+            "Any genuine device anywhere could have answered, asked by whoever wants to pass."
+        }
         Code::NvidiaNonce => "The report may be of another machine's device, or of another day.",
         Code::NvidiaMeasurements => "Another firmware or driver runs than NVIDIA published.",
         Code::NvidiaDistinct => "One GPU could pass for several.",
@@ -153,6 +156,7 @@ pub(super) fn hint(code: Code) -> Option<&'static str> {
             "update the device's driver and VBIOS to published ones, and do not rely on it until then"
         }
         Code::NvidiaRoot => "name NVIDIA's roots in the policy if you trust them",
+        Code::NvidiaAlone => "send along the evidence of the machine that has the devices",
         Code::NvidiaGpus | Code::NvidiaSwitches => {
             "send along the report of every device, each with its certificates"
         }

@@ -353,6 +353,8 @@ codes! {
     NvidiaMeasurements = "nvidia.measurements", "measurements";
     /// Policy: NVIDIA's roots.
     NvidiaRoot = "policy.roots.nvidia", "root";
+    /// Policy: devices without evidence of their machine.
+    NvidiaAlone = "policy.nvidia.alone", "devices alone";
     /// Policy: number of GPUs.
     NvidiaGpus = "policy.nvidia.minimum_gpus", "GPUs";
     /// Policy: number of switches.

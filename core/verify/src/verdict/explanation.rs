@@ -222,6 +222,9 @@ fn text(code: Code) -> (&'static str, &'static str) {
         ),
         Code::NvidiaRoot => ("The policy trusts NVIDIA's root keys of devices and manifests.", POLICY),
         Code::NvidiaGpus => ("As many GPUs came along as the policy demands, each another one.", POLICY),
+        Code::NvidiaAlone => {
+            ("Evidence of the machine that has the devices came along, unless devices alone will do.", POLICY)
+        }
         Code::NvidiaSwitches => {
             ("As many switches came along as the policy demands, each another one.", POLICY)
         }
