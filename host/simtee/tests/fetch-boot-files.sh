@@ -11,7 +11,8 @@ cd "$work"
 
 # apt drops its privileges to _apt, which needs to write here.
 chmod 755 "$work"
-kernel=$(apt-cache depends linux-image-6.12-cloud-amd64 | awk '/Depends: linux-image-6.12/ { print $2; exit }')
+kernel=$(apt-cache depends linux-image-6.12-cloud-amd64 | awk '/Depends: linux-image-6.12/ { print $2; exit }' || true)
+[ -n "$kernel" ] || { echo "no linux-image-6.12-cloud-amd64 in the machine's apt sources; expected one whose address ends in /debian-security; add it and run apt-get update" >&2; exit 1; }
 apt-get download -q "$kernel"
 dpkg -x "$kernel"_*.deb kernel
 
