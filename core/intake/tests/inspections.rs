@@ -1,5 +1,9 @@
-//! What `inspect` says of files that are not what they seem, each by itself.
+//! What `inspect` says of files that are not what they seem, and of many.
 
+#[path = "../../verify/tests/vector/folders.rs"]
+mod folders;
+
+use casemate_evidence::bundle::{Bundle, Item, TpmKey};
 use casemate_intake::{File, Sorted, call};
 use serde_json::{Value, json};
 
@@ -84,4 +88,51 @@ fn refusals_of_a_list_are_counted_and_the_first_of_them_listed() {
     let content = &reply["inspection"]["files"][0]["content"];
     assert_eq!(content["template_hash_mismatch"], 100_000);
     assert_eq!(content["refused"].as_array().map(Vec::len), Some(256));
+}
+
+/// A recorded file; without vectors nothing is asked, except in CI.
+fn recorded(name: &str) -> Option<Vec<u8>> {
+    if !folders::root().is_dir() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "no vectors in {}; CI needs them",
+            folders::root().display()
+        );
+        return None;
+    }
+    Some(std::fs::read(folders::root().join(name)).expect("a file of a vector"))
+}
+
+#[test]
+fn a_check_of_several_holds_if_it_holds_of_each() {
+    let names = [
+        "hopper-coco-a/report.bin",
+        "hopper-coco-a/cert_chain.pem",
+        "hopper-sdk-invalid-signature/report.bin",
+    ];
+    let files: Option<Vec<_>> = names.iter().map(|name| recorded(&format!("nvidia-report/{name}"))).collect();
+    let Some(files) = files else { return };
+    let holds = |order: &[usize]| {
+        let files: Vec<&[u8]> = order.iter().map(|index| files[*index].as_slice()).collect();
+        inspect(&files)["inspection"]["checks"]["device_signature"].clone()
+    };
+    assert_eq!(holds(&[0, 1]), json!(true));
+    assert_eq!(holds(&[0, 1, 2]), json!(false));
+    assert_eq!(holds(&[2, 1, 0]), json!(false));
+}
+
+#[test]
+fn of_more_lists_than_are_looked_at_no_signature_is_said_to_hold() {
+    let (Some(list), Some(root)) =
+        (recorded("snp-certs/crl-milan-2022/crl.der"), recorded("snp-certs/crl-milan-2022/ark.pem"))
+    else {
+        return;
+    };
+    let signed = |count: usize| {
+        let key = TpmKey { revocation_lists: vec![list.clone().into(); count], ..TpmKey::empty() };
+        let bundle = Bundle::new([Item::TpmKey(key)]).to_bytes();
+        inspect(&[&bundle, &root])["inspection"]["files"][0]["content"]["items"][0]["signed_by_issuer"]
+            .clone()
+    };
+    assert_eq!((signed(1), signed(64), signed(65)), (json!(true), json!(true), Value::Null));
 }

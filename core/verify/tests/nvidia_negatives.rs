@@ -21,17 +21,8 @@ use casemate_verify::signature::SignatureError;
 use der::asn1::ObjectIdentifier;
 use nvidia::{DICE, Device, FIRMWARE, Golden, Refusal, change, dice, dice_tcb_info, nonce, resource, roots};
 use p384::ecdsa::SigningKey;
+use support::fields::fields;
 use support::{BASIC_CONSTRAINTS, DAY_MS, KEY_USAGE, NOW_MS, Rsa};
-
-macro_rules! fields {
-    ($type:path { $($field:ident),* $(,)? }) => {{
-        #[allow(unused_variables, dead_code)]
-        fn complete(value: $type) {
-            let $type { $($field),* } = value;
-        }
-        [$(stringify!($field)),*]
-    }};
-}
 
 #[test]
 fn each_field_of_a_report_is_looked_at() {

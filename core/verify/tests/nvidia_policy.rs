@@ -16,9 +16,9 @@ use casemate_evidence::snp::Product;
 use casemate_verify::nvidia::nonce_for;
 use casemate_verify::{
     AcceptSimulated, Channel, Expectations, Freshness, NotEstablished, Outcome, Platform, Policy,
-    PolicyError, Section, Style, TrustClass, Verdict, Verifier, Workload,
+    PolicyError, Section, Style, TrustClass, Verifier, Workload,
 };
-use cloud::{failures, verdict};
+use cloud::{failures, verdict, verdict_unasked};
 use nvidia::{Device, Golden, dice, name_chip, nonce, other_chip, resource, switch};
 use support::{DAY_MS, NOW_MS, Rsa, Tee, set_rule};
 
@@ -434,22 +434,9 @@ fn recorded_devices_are_genuine_by_nvidia_s_root_alone() {
     set_rule(&mut text, "nvidia.alone", "\"accepted\"");
     set_rule(&mut text, "nvidia.manifests", "\"any\"");
     set_rule(&mut text, "freshness.report_data", "\"any\"");
-    let judge = |text: &str| -> Verdict {
-        let policy = Policy::parse(text).expect("a policy");
-        let verifier = Verifier {
-            policy: &policy,
-            roots: &policy.roots(),
-            accept_simulated: AcceptSimulated::No,
-            provider: casemate_crypto::provider(),
-        };
-        let expectations = Expectations {
-            freshness: Freshness::Unchecked,
-            workload: Workload::Unchecked,
-            images: Vec::new(),
-            channel: Channel::Unchecked,
-        };
-        let bundle = casemate_evidence::bundle::Bundle::new([Item::NvidiaDevices(vec![device.clone()])]);
-        verifier.verify_bundle(&bundle, None, &expectations, 1_780_272_000_000).verdict().clone()
+    let judge = |text: &str| {
+        let items = vec![Item::NvidiaDevices(vec![device.clone()])];
+        verdict_unasked(text, items, AcceptSimulated::No, 1_780_272_000_000)
     };
     let found = judge(&text);
     assert_eq!(found.outcome(), Outcome::Verified, "{:?}", failures(&found));
@@ -500,4 +487,37 @@ fn sections_that_could_accept_nothing_or_anything_are_refused() {
     let without_root = text.replace("nvidia = \"builtin\"", "");
     let found = Policy::parse(&without_root).expect_err("no roots");
     assert!(matches!(found, PolicyError::Incomplete { missing: "roots.nvidia", .. }), "{found}");
+}
+
+/// A caller may trust more roots than the policy.
+#[test]
+fn recorded_manifests_count_only_under_a_policy_that_names_nvidia() {
+    let folder = recorded::root().join("nvidia-rim").join("neg-vbios-mismatch");
+    if !folder.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "no vectors; CI needs them");
+        return;
+    }
+    let mut machine = Machine::new(&Device::new());
+    machine.manifests.push(recorded::Vector::open(&folder).file("rim.xml"));
+    let roots = Policy::parse(&policy()).expect("a policy").roots();
+    let judge = |text: &str| {
+        let policy = Policy::parse(text).expect("a policy");
+        let provider = casemate_crypto::provider();
+        let verifier =
+            Verifier { policy: &policy, roots: &roots, accept_simulated: AcceptSimulated::Yes, provider };
+        // 2025-12-01: a day on which the recorded signer's certificate holds.
+        let now_ms = NOW_MS - 31 * DAY_MS;
+        let expectations = Expectations {
+            freshness: Freshness::Challenge { report_data: REPORT_DATA.into(), made_ms: now_ms },
+            workload: Workload::Unchecked,
+            images: Vec::new(),
+            channel: Channel::Unchecked,
+        };
+        let bundle = casemate_evidence::bundle::Bundle::new(machine.items());
+        failures(verifier.verify_bundle(&bundle, None, &expectations, now_ms).verdict())
+    };
+    assert_eq!(judge(&policy()), [""; 0]);
+    let mut none = policy();
+    set_rule(&mut none, "roots.nvidia", "\"none\"");
+    assert_eq!(judge(&none), ["policy.roots.nvidia"]);
 }

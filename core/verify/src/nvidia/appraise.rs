@@ -73,23 +73,10 @@ impl Genuine for WithDevices {
         let nonce = expected_nonce(&self.evidence.facts(policy).freshness_slot.value);
         let mut checks = rules.counts(devices.counts());
         let root = rules.root();
-        for digest in devices.simulated_manifest_roots() {
-            checks.extend(rule::root(
-                policy,
-                &root,
-                TrustClass::Simulated,
-                digest,
-                circumstances.accept_simulated,
-            ));
-        }
-        if let Some(digest) = devices.builtin_manifest_root().filter(|_| !rules.nvidia_roots) {
-            checks.extend(rule::root(
-                policy,
-                &root,
-                TrustClass::Real,
-                digest,
-                circumstances.accept_simulated,
-            ));
+        // NVIDIA's own is said of each device, unless it does not count.
+        let asked = |class: &TrustClass| *class == TrustClass::Simulated || !rules.nvidia_roots;
+        for (class, digest) in devices.manifest_roots().filter(|(class, _)| asked(class)) {
+            checks.extend(rule::root(policy, &root, class, digest, circumstances.accept_simulated));
         }
         let claims = Claims::of(devices, &rules.uncompared);
         for (device, claims) in devices.devices.iter().zip(&claims.devices) {

@@ -136,16 +136,9 @@ impl Devices {
         all.fold(TrustClass::Real, |worst, class| if class == TrustClass::Simulated { class } else { worst })
     }
 
-    /// Root keys of simulated manifests.
-    pub(crate) fn simulated_manifest_roots(&self) -> impl Iterator<Item = &Sha256> {
-        let simulated = self.manifests.iter().filter(|(_, class)| *class == TrustClass::Simulated);
-        simulated.map(|(manifest, _)| &manifest.path().root_key_digest)
-    }
-
-    /// NVIDIA's own root, if a manifest ends there.
-    pub(crate) fn builtin_manifest_root(&self) -> Option<&Sha256> {
-        let mut real = self.manifests.iter().filter(|(_, class)| *class == TrustClass::Real);
-        real.next().map(|(manifest, _)| &manifest.path().root_key_digest)
+    /// Root keys of manifests, each with what stands behind it.
+    pub(crate) fn manifest_roots(&self) -> impl Iterator<Item = (TrustClass, &Sha256)> {
+        self.manifests.iter().map(|(manifest, class)| (*class, &manifest.path().root_key_digest))
     }
 
     /// How many there are: GPUs, then switches.

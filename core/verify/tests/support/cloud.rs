@@ -372,6 +372,30 @@ pub fn verdict_at(policy: &str, items: Vec<Item>, now_ms: u64) -> Verdict {
     verifier.verify_bundle(&bundle, None, &expectations, now_ms).verdict().clone()
 }
 
+/// The verdict on these items with nothing expected, and no challenge.
+pub fn verdict_unasked(
+    policy: &str,
+    items: Vec<Item>,
+    accept_simulated: AcceptSimulated,
+    now_ms: u64,
+) -> Verdict {
+    let policy = Policy::parse(policy).unwrap_or_else(|error| panic!("{error}\n{policy}"));
+    let verifier = Verifier {
+        policy: &policy,
+        roots: &policy.roots(),
+        accept_simulated,
+        provider: casemate_crypto::provider(),
+    };
+    let expectations = Expectations {
+        freshness: Freshness::Unchecked,
+        workload: Workload::Unchecked,
+        images: Vec::new(),
+        channel: Channel::Unchecked,
+    };
+    let bundle = Bundle::parse(&Bundle::new(items).to_bytes()).expect("a bundle");
+    verifier.verify_bundle(&bundle, None, &expectations, now_ms).verdict().clone()
+}
+
 pub fn failures(verdict: &Verdict) -> Vec<&'static str> {
     verdict.failures().map(|check| check.code.as_str()).collect()
 }
